@@ -1,0 +1,202 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Train image-retrieval embeddings with a cross-batch memory, measure them, search with them.
+///
+/// `crossbatch train` alone trains on built-in data in a few minutes and shows what a memory gives.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Common {
+    /// Seed of weights, batches and generated data [default: the recipe's, 0]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Threads; 0 uses every core [default: the recipe's, 0]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Where to compute: cpu [default: the recipe's, cpu]
+    #[arg(long, global = true, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// Print results and errors only
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print every step and note instead of a progress bar
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Train(TrainArgs),
+    Eval(EvalArgs),
+    Embed(EmbedArgs),
+    Search(SearchArgs),
+    /// Look at the data sets
+    #[command(subcommand)]
+    Data(DataCommand),
+}
+
+/// Train an embedding network and measure it on unseen classes
+///
+/// Without a recipe: the built-in one, on characters drawn by a stroke generator. The run folder then
+/// holds the resolved recipe, metrics, weights (safetensors, loadable from PyTorch) and summary.json.
+/// Ctrl-C finishes the step, saves, and says how to go on.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch train
+  crossbatch train recipes/omniglot.toml --data path/to/omniglot
+  crossbatch train --data photos/ --set data.image-size=64 --set steps=3000
+  crossbatch train --set memory.size=50% --set memory.weight=0.5
+  crossbatch train --resume runs/glyphs-20261123-120000")]
+pub(crate) struct TrainArgs {
+    /// Recipe in TOML; every key is optional (docs/recipe.md lists them)
+    #[arg(value_name = "RECIPE.toml", conflicts_with = "resume")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Images: an Omniglot folder, a list file (path,label), a folder with train and test lists, or
+    /// a folder with a sub-folder per class; recognised in this order (data.kind forces it)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// Override a key of the recipe; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Run folder [default: runs/<recipe>-<time>]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub(crate) out: Option<PathBuf>,
+    /// Continue the run in this folder
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume: Option<PathBuf>,
+}
+
+/// Measure a run's weights on its test classes
+#[derive(Debug, clap::Args)]
+pub(crate) struct EvalArgs {
+    /// Run folder made by `crossbatch train`
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Other data than the run's; measured as the run's would be
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// Which weights [default: the recipe's train.report]
+    #[arg(long, value_enum)]
+    pub(crate) weights: Option<Weights>,
+    /// The K of Recall@K besides 1, 10 and 100
+    #[arg(long, value_name = "K,K,…", value_delimiter = ',')]
+    pub(crate) recall: Vec<usize>,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Embed images with a run's network
+#[derive(Debug, clap::Args)]
+#[command(after_help = "The end of the output's name chooses its format:
+  .safetensors  `embeddings` f32 [N, D], `labels` i64 [N] where known, names in the metadata
+  .npy          embeddings f32 [N, D], NumPy format 1; the names go to NAME.names.txt beside it
+  .csv          name, label, and one column a number")]
+pub(crate) struct EmbedArgs {
+    /// Run folder made by `crossbatch train`
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Images, folders of images, or list files (path,label)
+    #[arg(value_name = "IMAGES", required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    /// Where to write: .safetensors, .npy or .csv
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Which weights [default: the recipe's train.report]
+    #[arg(long, value_enum)]
+    pub(crate) weights: Option<Weights>,
+    /// Succeed even where images could not be read
+    #[arg(long)]
+    pub(crate) skip_unreadable: bool,
+}
+
+/// Find the gallery images nearest to some queries
+#[derive(Debug, clap::Args)]
+pub(crate) struct SearchArgs {
+    /// Run folder made by `crossbatch train`
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Images to search in: a folder, a list file, or an image; can be repeated
+    #[arg(long, value_name = "PATH", required = true)]
+    pub(crate) gallery: Vec<PathBuf>,
+    /// Images to search for
+    #[arg(long, value_name = "IMG", required = true, num_args = 1..)]
+    pub(crate) query: Vec<PathBuf>,
+    /// Neighbours to show for each query
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Draw the queries with their neighbours into this PNG; right answers are framed green, wrong
+    /// ones red, where labels are known
+    #[arg(long, value_name = "OUT.png")]
+    pub(crate) sheet: Option<PathBuf>,
+    /// Which weights [default: the recipe's train.report]
+    #[arg(long, value_enum)]
+    pub(crate) weights: Option<Weights>,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    List(DataListArgs),
+    Show(DataShowArgs),
+}
+
+/// List the kinds of data set, and what lies at some paths
+#[derive(Debug, clap::Args)]
+pub(crate) struct DataListArgs {
+    /// Folders or list files to recognise
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Show a data set's classes and images, and draw a contact sheet
+#[derive(Debug, clap::Args)]
+pub(crate) struct DataShowArgs {
+    /// `glyphs`, or the path of a data set
+    #[arg(value_name = "NAME")]
+    pub(crate) name: PathBuf,
+    /// Draw a contact sheet, a row a class, into this PNG
+    #[arg(long, value_name = "OUT.png")]
+    pub(crate) sheet: Option<PathBuf>,
+    /// Classes on the sheet
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) classes: usize,
+    /// Images of each class on the sheet
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) images: usize,
+}
+
+/// Format of a result on stdout.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Table,
+    Json,
+    Csv,
+}
+
+/// Which weights of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Weights {
+    /// Of the last step
+    Last,
+    /// Best on the validation classes
+    Best,
+}

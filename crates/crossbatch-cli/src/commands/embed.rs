@@ -1,0 +1,2 @@
+//! stub
+pub(crate) fn run(_: &crate::args::EmbedArgs, _: &crate::args::Common, _: &crate::printer::Printer) -> anyhow::Result<()> { anyhow::bail!("later") }

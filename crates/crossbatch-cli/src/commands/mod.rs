@@ -1,0 +1,60 @@
+//! One file a command.
+
+mod data;
+mod embed;
+mod eval;
+mod search;
+mod train;
+
+use anyhow::{Context, bail};
+use crossbatch_train::{Recipe, Report};
+
+use crate::{
+    args::{Args, Command, Common, DataCommand, Weights},
+    printer::Printer,
+};
+
+pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<()> {
+    let common = &args.common;
+    match &args.command {
+        Command::Train(args) => train::run(args, common, printer),
+        Command::Eval(args) => eval::run(args, common, printer),
+        Command::Embed(args) => embed::run(args, common, printer),
+        Command::Search(args) => search::run(args, common, printer),
+        Command::Data(DataCommand::List(args)) => data::list(args, common, printer),
+        Command::Data(DataCommand::Show(args)) => data::show(args, common, printer),
+    }
+}
+
+impl Common {
+    /// `--seed`, `--threads` and `--device` as settings of a recipe.
+    fn settings(&self) -> Vec<String> {
+        let seed = self.seed.map(|seed| format!("seed={seed}"));
+        let threads = self.threads.map(|threads| format!("threads={threads}"));
+        let device = self.device.as_ref().map(|device| format!("device=\"{device}\""));
+        seed.into_iter().chain(threads).chain(device).collect()
+    }
+}
+
+/// Sets the number of threads that everything computes with; returns it.
+fn use_threads(recipe: &Recipe) -> anyhow::Result<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if recipe.threads > 16 * cores {
+        bail!("cannot use `threads = {}` on {cores} cores; give a smaller number, or 0 for all", recipe.threads);
+    }
+    let threads = if recipe.threads == 0 { cores } else { recipe.threads };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .with_context(|| format!("cannot start {threads} threads"))?;
+    Ok(threads)
+}
+
+/// The weights asked for, else those that the recipe reports.
+fn report(weights: Option<Weights>, recipe: &Recipe) -> Report {
+    match weights {
+        None => recipe.train.report,
+        Some(Weights::Last) => Report::Last,
+        Some(Weights::Best) => Report::Best,
+    }
+}

@@ -1,0 +1,154 @@
+//! `crossbatch train`
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+use anyhow::Context;
+use crossbatch_train::{Observer, Outcome, Phase, Recipe, RunConfig, RunFolder, Summary, run as run_recipe};
+
+use super::use_threads;
+use crate::{
+    args::{Common, TrainArgs},
+    printer::Printer,
+    table,
+};
+
+/// What may change when a run is continued: nothing that shapes the network, its data or its past.
+const RESUMABLE: [&str; 4] = ["steps", "threads", "evaluation.every", "train.checkpoint-every"];
+
+pub(crate) fn run(args: &TrainArgs, common: &Common, printer: &Printer) -> anyhow::Result<()> {
+    let mut settings = args.set.clone();
+    settings.extend(common.settings());
+    if let Some(data) = &args.data {
+        // Written as a TOML string, so that no character of a path is taken for syntax.
+        let path = serde_json::to_string(&data.to_string_lossy()).context("a path is text")?;
+        settings.push(format!("data.path={path}"));
+    }
+    let (recipe, folder) = match &args.resume {
+        Some(run) => (resumed(run, &settings)?, run.clone()),
+        None => {
+            let recipe = read_recipe(args.recipe.as_deref(), &settings, args.data.is_some())?;
+            let folder = args.out.clone().unwrap_or_else(|| default_folder(&recipe));
+            (recipe, folder)
+        }
+    };
+    let threads = use_threads(&recipe)?;
+    printer.note(&format!("run folder: {}", folder.display()));
+    let config = RunConfig {
+        recipe,
+        folder: folder.clone(),
+        resume: args.resume.is_some(),
+        command: std::env::args().collect(),
+        threads,
+    };
+    stop_on_ctrl_c(printer)?;
+    match run_recipe(config, printer)? {
+        Outcome::Finished(summary) => {
+            printer.result(&final_table(&summary))?;
+            printer.note(&next_steps(&folder));
+            Ok(())
+        }
+        Outcome::Stopped { phase, step } => {
+            let network = match phase {
+                Phase::Main => "",
+                Phase::WithoutMemory => " of the comparison without memory",
+            };
+            printer.note(&format!(
+                "stopped and saved at step {step}{network}; go on with\n  crossbatch train --resume {}",
+                folder.display()
+            ));
+            Ok(())
+        }
+    }
+}
+
+fn read_recipe(path: Option<&Path>, settings: &[String], own_data: bool) -> anyhow::Result<Recipe> {
+    let recipe = match path {
+        Some(path) => {
+            let text = fs_err::read_to_string(path)
+                .with_context(|| format!("cannot read the recipe {}", path.display()))?;
+            Recipe::from_sources(Some((&text, &path.to_string_lossy())), settings)?
+        }
+        // The built-in recipe is for the built-in data; other data is recognised.
+        None if own_data => {
+            let text = Recipe::BUILT_IN.replace("kind = \"glyphs\"\n", "");
+            let mut recipe = Recipe::from_sources(Some((&text, "built-in recipe")), settings)?;
+            recipe.name = data_name(&recipe);
+            recipe
+        }
+        None => Recipe::from_sources(Some((Recipe::BUILT_IN, "glyphs")), settings)?,
+    };
+    Ok(recipe)
+}
+
+/// A run on somebody's own data is called after it.
+fn data_name(recipe: &Recipe) -> String {
+    let path = recipe.data.path.as_deref().unwrap_or(Path::new("run"));
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    path.file_stem().map_or("run".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn resumed(run: &Path, settings: &[String]) -> anyhow::Result<Recipe> {
+    for setting in settings {
+        let key = setting.split('=').next().unwrap_or_default().trim();
+        if !RESUMABLE.contains(&key) {
+            let error = crossbatch_train::Error::FixedSetting {
+                key: key.to_owned(),
+                allowed: RESUMABLE.join(", "),
+            };
+            return Err(error.into());
+        }
+    }
+    Ok(RunFolder::open(run)?.recipe(settings)?)
+}
+
+fn default_folder(recipe: &Recipe) -> PathBuf {
+    let time = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
+    Path::new("runs").join(format!("{}-{time}", recipe.name))
+}
+
+/// Lets Ctrl-C ask for a stop after the step; a second one ends the program at once.
+fn stop_on_ctrl_c(printer: &Printer) -> anyhow::Result<()> {
+    let stop = printer.stop_flag();
+    ctrlc::set_handler(move || {
+        if stop.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+fn final_table(summary: &Summary) -> String {
+    let metrics = &summary.metrics;
+    let with = match summary.memory_slots {
+        0 => "trained".to_owned(),
+        slots => format!("trained with memory of {slots}"),
+    };
+    let mut rows = vec![("raw pixels", &metrics.raw), ("untrained network", &metrics.untrained)];
+    rows.extend(metrics.without_memory.as_ref().map(|without| ("trained without memory", without)));
+    rows.push((&with, &metrics.trained));
+    let trained = &metrics.trained;
+    let left_out = match trained.left_out {
+        0 => String::new(),
+        count => format!(" ({count} without a match left out)"),
+    };
+    format!(
+        "\n {} · {} steps · {:.0} s of training\n {} queries on unseen classes{left_out}; per cent\n\n{}\n",
+        summary.recipe,
+        summary.steps,
+        summary.train_seconds + summary.without_memory_train_seconds.unwrap_or(0.0),
+        trained.queries,
+        table::metrics(&rows),
+    )
+}
+
+fn next_steps(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "everything is in {folder}; next, for example\n  \
+         crossbatch search {folder} --gallery DIR --query IMG --sheet neighbours.png\n  \
+         crossbatch embed {folder} IMAGES -o embeddings.safetensors"
+    )
+}

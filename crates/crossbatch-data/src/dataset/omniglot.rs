@@ -1,0 +1,180 @@
+//! Omniglot: `HALF/ALPHABET/characterNN/CCCC_DD.png`, as two zips or two folders.
+//!
+//! The background half trains, the evaluation half tests: no character and no alphabet is shared.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::archive::Archive;
+use crate::dataset::walk::{Found, is_image, name_below};
+use crate::dataset::{Dataset, ImageSource, Kind, Sample, Split};
+use crate::error::Error;
+
+const HALVES: [(&str, Split); 2] = [
+    ("images_background", Split::Train),
+    ("images_evaluation", Split::Test),
+];
+
+/// How many halves the folder holds.
+pub(crate) fn halves_in(path: &Path) -> usize {
+    HALVES
+        .iter()
+        .filter(|(half, _)| find_half(path, half).is_some())
+        .count()
+}
+
+/// Whether a single zip is one half of Omniglot; names the other half.
+pub(crate) fn other_half(zip: &Path) -> Option<&'static str> {
+    let stem = zip.file_stem()?.to_str()?;
+    let place = HALVES.iter().position(|(half, _)| stem.starts_with(half))?;
+    Some(HALVES[1 - place].0)
+}
+
+pub(crate) fn open(path: &Path) -> Result<Dataset, Error> {
+    if path.is_file() {
+        return Err(match other_half(path) {
+            Some(missing) => Error::OmniglotHalf {
+                path: path.to_owned(),
+                missing,
+            },
+            None => Error::NotADataset {
+                path: path.to_owned(),
+                expected: EXPECTED,
+            },
+        });
+    }
+    let halves = HALVES.map(|(half, split)| (half, split, find_half(path, half)));
+    match &halves {
+        [(_, _, None), (_, _, None)] => {
+            return Err(Error::NotADataset {
+                path: path.to_owned(),
+                expected: EXPECTED,
+            });
+        }
+        [(missing, _, None), _] | [_, (missing, _, None)] => {
+            return Err(Error::OmniglotHalf {
+                path: path.to_owned(),
+                missing,
+            });
+        }
+        _ => {}
+    }
+    let mut dataset = Dataset {
+        kind: Kind::Omniglot,
+        description: String::new(),
+        classes: Vec::new(),
+        samples: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut zips = 0;
+    for (half, split, place) in halves {
+        let Some(place) = place else { continue };
+        zips += usize::from(place.is_file());
+        let files = if place.is_file() {
+            in_zip(&place)?
+        } else {
+            in_folder(path, &place)?
+        };
+        let before = dataset.samples.len();
+        let strangers = add(&mut dataset, half, split, files);
+        if dataset.samples.len() == before {
+            return Err(Error::NotADataset {
+                path: place,
+                expected: LAYOUT,
+            });
+        }
+        if strangers > 0 {
+            dataset.warnings.push(format!(
+                "{strangers} image(s) in {} do not lie at {half}/ALPHABET/CHARACTER/ and were left out",
+                place.display()
+            ));
+        }
+    }
+    let form = match zips {
+        0 => "folders",
+        2 => "zips",
+        _ => "zip and folder",
+    };
+    dataset.description = format!(
+        "omniglot {form} in {}: {}",
+        path.display(),
+        dataset.counts()
+    );
+    Ok(dataset)
+}
+
+pub(crate) const EXPECTED: &str = "expected a folder with images_background.zip and images_evaluation.zip, or those two folders unpacked";
+const LAYOUT: &str = "expected ALPHABET/CHARACTER/IMAGE.png in it, below the name of the half";
+
+fn find_half(path: &Path, half: &str) -> Option<PathBuf> {
+    let zip = path.join(format!("{half}.zip"));
+    let folder = path.join(half);
+    if zip.is_file() {
+        Some(zip)
+    } else {
+        folder.is_dir().then_some(folder)
+    }
+}
+
+/// Names and sources of the images, sorted by name.
+fn in_zip(zip: &Path) -> Result<Vec<(String, ImageSource)>, Error> {
+    let archive = Arc::new(Archive::open(zip)?);
+    let mut files = archive.files();
+    files.retain(|(_, name)| is_image(Path::new(name)) && !name.starts_with("__MACOSX/"));
+    let source = |entry| ImageSource::Zip {
+        archive: Arc::clone(&archive),
+        entry,
+    };
+    Ok(files
+        .into_iter()
+        .map(|(entry, name)| (name, source(entry)))
+        .collect())
+}
+
+fn in_folder(root: &Path, folder: &Path) -> Result<Vec<(String, ImageSource)>, Error> {
+    let mut found = Found::default();
+    found.walk(folder)?;
+    let mut files: Vec<_> = found
+        .images
+        .into_iter()
+        .map(|file| (name_below(root, &file), ImageSource::File(file)))
+        .collect();
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(files)
+}
+
+/// Adds the images of one half; returns how many lie elsewhere.
+fn add(
+    dataset: &mut Dataset,
+    half: &str,
+    split: Split,
+    files: Vec<(String, ImageSource)>,
+) -> usize {
+    let mut strangers = 0;
+    let mut last: Option<String> = None;
+    for (name, source) in files {
+        let parts: Vec<&str> = name.split('/').collect();
+        let &[first, alphabet, character, _] = parts.as_slice() else {
+            strangers += 1;
+            continue;
+        };
+        if first != half {
+            strangers += 1;
+            continue;
+        }
+        // Sorted by name, so the images of a class follow one another.
+        let class_name = format!("{alphabet}/{character}");
+        if last.as_deref() != Some(&class_name) {
+            dataset.classes.push(class_name.clone());
+            last = Some(class_name);
+        }
+        let class = (dataset.classes.len() - 1) as u32;
+        dataset.samples.push(Sample {
+            name,
+            class,
+            split,
+            source,
+        });
+    }
+    strangers
+}

@@ -1,0 +1,56 @@
+//! Where the pixels of a sample come from.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::archive::Archive;
+use crate::decode::{ImageSpec, decode_bytes, decode_rgb_bytes};
+use crate::error::Error;
+use crate::glyphs::GlyphSet;
+
+#[derive(Debug, Clone)]
+pub(crate) enum ImageSource {
+    File(PathBuf),
+    Zip {
+        archive: Arc<Archive>,
+        entry: usize,
+    },
+    Glyph {
+        set: Arc<GlyphSet>,
+        class: u32,
+        image: u32,
+    },
+}
+
+impl ImageSource {
+    /// `[channels, size, size]`, not inverted. Glyphs are drawn at that size, not resized to it.
+    pub(crate) fn decode(&self, name: &str, spec: ImageSpec) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Glyph { set, class, image } => {
+                spec.check()?;
+                Ok(set.draw(*class, *image, spec.size).repeat(spec.channels))
+            }
+            _ => decode_bytes(name, &self.bytes()?, spec),
+        }
+    }
+
+    /// `[side, side, 3]`, interleaved.
+    pub(crate) fn decode_rgb(&self, name: &str, side: usize) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Glyph { set, class, image } => Ok(set
+                .draw(*class, *image, side)
+                .iter()
+                .flat_map(|&grey| [grey; 3])
+                .collect()),
+            _ => decode_rgb_bytes(name, &self.bytes()?, side),
+        }
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::File(path) => Ok(fs_err::read(path)?),
+            Self::Zip { archive, entry } => archive.read(*entry),
+            Self::Glyph { .. } => Ok(Vec::new()),
+        }
+    }
+}

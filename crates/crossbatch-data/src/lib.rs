@@ -1,0 +1,59 @@
+//! Images in, host batches out: data sets, decoding, and the plan of an epoch.
+//!
+//! | module | the question it answers |
+//! |---|---|
+//! | `dataset` | which images are there, of which class, to train on or to test? [`open`], [`Dataset`] |
+//! | `glyphs` | and with no data at hand? [`GlyphsConfig`] |
+//! | `archive` | how are zips read without unpacking them? |
+//! | `decode`, `resize` | which bytes is an image, as Pillow sees it? [`decode_file`], [`ImageSpec`] |
+//! | `images` | how do they wait for their batch? [`load`], [`Images`] |
+//! | `sampler` | which of them form the next batch? [`plan_epoch`], [`Sampler`] |
+//! | `seed` | where does chance come from? [`mix_seed`] |
+//!
+//! # Lists
+//!
+//! A list has lines `path,label`. Paths start at the list's folder; an image that is not there is
+//! looked for in the zips beside the list. A first line of column names, quoted fields, CRLF, a byte
+//! order mark and blank lines are all fine; without quotes the label follows the last comma. A label is
+//! any text.
+//!
+//! # Example
+//!
+//! ```
+//! use crossbatch_data::{DataConfig, GlyphsConfig, ImageSpec, Sampler, Split, load, open, plan_epoch};
+//!
+//! let glyphs = GlyphsConfig { train_classes: 12, test_classes: 6, ..GlyphsConfig::default() };
+//! let dataset = open(&DataConfig { glyphs, ..DataConfig::default() })?;
+//!
+//! let spec = ImageSpec { size: 28, channels: 1, invert: dataset.kind.ink_on_paper() };
+//! let (images, unreadable) = load(&dataset, &dataset.indices(Split::Train), spec, 1 << 20, &|_, _| {})?;
+//! assert_eq!((images.len(), unreadable.len()), (60, 0));
+//!
+//! let plan = plan_epoch(Sampler::Cover, &images.labels(), 4, 2, 7, 0)?;
+//! let positions: Vec<usize> = plan.batches[0].iter().map(|&position| position as usize).collect();
+//! let mut pixels = Vec::new();
+//! images.write_f32(&positions, &mut pixels)?;
+//! assert_eq!(pixels.len(), 4 * 2 * 28 * 28);
+//! # Ok::<(), crossbatch_data::Error>(())
+//! ```
+
+mod archive;
+mod dataset;
+mod decode;
+mod error;
+mod glyphs;
+mod images;
+mod resize;
+mod sampler;
+mod seed;
+
+pub(crate) use dataset::words as dataset_words;
+pub use dataset::{
+    DataConfig, Dataset, Kind, Listed, Sample, Split, decode_rgb, list_images, open,
+};
+pub use decode::{ImageSpec, decode_bytes, decode_file, decode_rgb_bytes, decode_rgb_file};
+pub use error::Error;
+pub use glyphs::GlyphsConfig;
+pub use images::{Images, Unreadable, load};
+pub use sampler::{EpochPlan, Sampler, plan_epoch};
+pub use seed::mix_seed;

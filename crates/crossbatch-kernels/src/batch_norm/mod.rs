@@ -1,0 +1,180 @@
+//! Batch normalisation, with or without a ReLU behind it.
+
+mod backward;
+mod flex;
+mod reference;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
+
+/// What [`batch_norm_train`] gives.
+#[derive(Clone, Debug)]
+pub struct BatchNormOutput {
+    /// The normalised input, `[batch, channels, height, width]`.
+    pub output: Tensor<4>,
+    /// Mean of each channel over the batch, `[channels]`, without gradient.
+    pub mean: Tensor<1>,
+    /// Biased variance of each channel over the batch, `[channels]`, without gradient. PyTorch's
+    /// running variance is the unbiased one: times `n / (n − 1)`, `n = batch · height · width`.
+    pub variance: Tensor<1>,
+}
+
+/// Options of the backend side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormOptions {
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Whether a ReLU follows.
+    pub relu: bool,
+}
+
+/// Normalises each channel by the batch's own mean and biased variance, then scales, shifts, and with
+/// `relu` cuts off negative values.
+///
+/// # Equation
+///
+/// `y = (x − mean) / sqrt(variance + epsilon) · weight + bias`, with ReLU `max(y, 0)`, whose gradient
+/// at 0 is 0.
+///
+/// # Shapes
+///
+/// - input, output: `[batch, channels, height, width]`
+/// - weight, bias, mean, variance: `[channels]`
+///
+/// # Panics
+///
+/// If the length of `weight` or `bias` differs from the channels, or the input has no elements.
+///
+/// # Example
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use crossbatch_kernels::batch_norm_train;
+///
+/// let device = Device::flex();
+/// let input = Tensor::<4>::from_data([[[[1.0], [3.0]]]], &device);
+/// let (weight, bias) = (Tensor::ones([1], &device), Tensor::zeros([1], &device));
+/// let result = batch_norm_train(input, weight, bias, 1e-5, true);
+/// assert_eq!(result.mean.into_scalar::<f32>(), 2.0);
+/// assert_eq!(result.variance.into_scalar::<f32>(), 1.0);
+/// ```
+#[must_use]
+pub fn batch_norm_train(
+    input: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+    relu: bool,
+) -> BatchNormOutput {
+    check(&input, &[("weight", &weight), ("bias", &bias)]);
+    assert!(
+        input.shape().num_elements() > 0,
+        "input {:?} has no elements to take a mean of",
+        input.dims()
+    );
+    let (output, mean, variance) = <Dispatch as BatchNormOps>::batch_norm_forward(
+        input.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        BatchNormOptions { epsilon, relu },
+    );
+    BatchNormOutput {
+        output: Tensor::from_dispatch(output),
+        mean: Tensor::from_dispatch(mean),
+        variance: Tensor::from_dispatch(variance),
+    }
+}
+
+/// Normalises each channel by a given mean and variance, then scales, shifts, and with `relu` cuts off
+/// negative values.
+///
+/// Where a gradient is tracked, ordinary tensor operations do it; they also give gradients to `mean`
+/// and `variance`.
+///
+/// # Shapes
+///
+/// As [`batch_norm_train`].
+///
+/// # Panics
+///
+/// If the length of `weight`, `bias`, `mean` or `variance` differs from the channels.
+#[must_use]
+pub fn batch_norm_inference(
+    input: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    mean: Tensor<1>,
+    variance: Tensor<1>,
+    epsilon: f64,
+    relu: bool,
+) -> Tensor<4> {
+    check(
+        &input,
+        &[
+            ("weight", &weight),
+            ("bias", &bias),
+            ("mean", &mean),
+            ("variance", &variance),
+        ],
+    );
+    Tensor::from_dispatch(<Dispatch as BatchNormOps>::batch_norm_apply(
+        input.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        mean.into_dispatch(),
+        variance.into_dispatch(),
+        BatchNormOptions { epsilon, relu },
+    ))
+}
+
+fn check(input: &Tensor<4>, parameters: &[(&str, &Tensor<1>)]) {
+    let channels = input.dims()[1];
+    for (name, tensor) in parameters {
+        let [length] = tensor.dims();
+        assert_eq!(
+            length, channels,
+            "{name} has {length} elements for {channels} channels"
+        );
+    }
+}
+
+/// The backend side of [`batch_norm_train`] and [`batch_norm_inference`]. Sizes are checked by the
+/// functions.
+#[backend_extension(Flex, Autodiff)]
+pub trait BatchNormOps: Backend {
+    /// The output, and each channel's mean and biased variance.
+    fn batch_norm_forward(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: BatchNormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        reference::forward::<Self>(input, weight, bias, options)
+    }
+
+    /// The gradients of input, weight and bias.
+    fn batch_norm_gradients(
+        gradient: FloatTensor<Self>,
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        options: BatchNormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        reference::gradients::<Self>(gradient, input, weight, bias, mean, variance, options)
+    }
+
+    /// The output by given statistics.
+    fn batch_norm_apply(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        options: BatchNormOptions,
+    ) -> FloatTensor<Self> {
+        reference::apply::<Self>(input, weight, bias, mean, variance, options)
+    }
+}

@@ -1,0 +1,84 @@
+//! The CPU kernel: `crossbatch_math::conv` on the tensors' own memory.
+
+use super::{Conv2dOps, ConvOptions, reference};
+use crate::flex::{all_f32, ordered, sizes, tensor, values};
+use burn::backend::Flex;
+use burn::backend::tensor::FloatTensor;
+use crossbatch_math::conv::{self, ConvShape};
+
+impl Conv2dOps for Flex {
+    fn conv2d_forward(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        if !all_f32(&[&input, &weight]) {
+            return reference::forward::<Self>(input, weight, options);
+        }
+        let [batch, channels, height, width] = sizes(&input);
+        let [filters, _, rows, columns] = sizes(&weight);
+        let shape = ConvShape {
+            batch,
+            channels,
+            filters,
+            input: [height, width],
+            kernel: [rows, columns],
+            stride: options.stride,
+            padding: options.padding,
+        };
+        let (input, weight) = (ordered(input), ordered(weight));
+        let output = conv::forward(&shape, values(&input), values(&weight), None);
+        let [height, width] = shape.output();
+        tensor(output, [batch, filters, height, width])
+    }
+
+    fn conv2d_input_gradient(
+        gradient: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        size: [usize; 2],
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        if !all_f32(&[&gradient, &weight]) {
+            return reference::input_gradient::<Self>(gradient, weight, size, options);
+        }
+        let [batch, filters, ..] = sizes(&gradient);
+        let [_, channels, rows, columns] = sizes(&weight);
+        let shape = ConvShape {
+            batch,
+            channels,
+            filters,
+            input: size,
+            kernel: [rows, columns],
+            stride: options.stride,
+            padding: options.padding,
+        };
+        let (gradient, weight) = (ordered(gradient), ordered(weight));
+        let result = conv::input_gradient(&shape, values(&gradient), values(&weight));
+        tensor(result, [batch, channels, size[0], size[1]])
+    }
+
+    fn conv2d_weight_gradient(
+        input: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        kernel: [usize; 2],
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        if !all_f32(&[&input, &gradient]) {
+            return reference::weight_gradient::<Self>(input, gradient, kernel, options);
+        }
+        let [batch, channels, height, width] = sizes(&input);
+        let [_, filters, ..] = sizes(&gradient);
+        let shape = ConvShape {
+            batch,
+            channels,
+            filters,
+            input: [height, width],
+            kernel,
+            stride: options.stride,
+            padding: options.padding,
+        };
+        let (input, gradient) = (ordered(input), ordered(gradient));
+        let result = conv::weight_gradient(&shape, values(&input), values(&gradient));
+        tensor(result, [filters, channels, kernel[0], kernel[1]])
+    }
+}

@@ -1,0 +1,23 @@
+//! The operations of `crossbatch` that are worth fusing, as extensions of Burn.
+//!
+//! | function | what it does |
+//! |---|---|
+//! | [`conv2d`] | convolution, with gradients that skip what needs none |
+//! | [`batch_norm_train`], [`batch_norm_inference`] | batch normalisation and ReLU in one |
+//! | [`max_pool2d`] | maximum pooling that remembers a byte an output |
+//!
+//! Each function takes and gives ordinary tensors, with or without autodiff. Each operation has a
+//! folder: `reference` says it in ordinary Burn operations, and is what runs for types or devices
+//! without a kernel; `flex` is the CPU kernel, glue to `crossbatch-math`; `backward` is the autodiff
+//! step. Behind a function stands a trait ([`Conv2dOps`], …) that a further backend may implement.
+//!
+//! CPU results are the same to the bit for any number of threads.
+
+mod batch_norm;
+mod conv2d;
+mod flex;
+mod pool;
+
+pub use batch_norm::{BatchNormOps, BatchNormOptions, BatchNormOutput, batch_norm_inference, batch_norm_train};
+pub use conv2d::{Conv2dOps, ConvOptions, conv2d};
+pub use pool::{PoolOps, PoolOptions, max_pool2d};

@@ -1,0 +1,271 @@
+//! Vectors of f32, one type an instruction set, and the choice between them at run time.
+
+/// The instruction set that the kernels of this crate run with on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// 512-bit vectors, 32 registers.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// 256-bit vectors with fused multiply-add, 16 registers.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Plain Rust, left to the compiler.
+    Portable,
+}
+
+impl Level {
+    /// The best level that this machine supports.
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                return Self::Avx512;
+            }
+            if std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("fma")
+            {
+                return Self::Avx2;
+            }
+        }
+        Self::Portable
+    }
+
+    /// Every level that this machine supports, best first.
+    #[cfg(test)]
+    pub(crate) fn supported() -> Vec<Self> {
+        let best = Self::detect();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let all = [Self::Avx512, Self::Avx2, Self::Portable];
+            let start = all.iter().position(|level| *level == best).unwrap_or(2);
+            all[start..].to_vec()
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        vec![best]
+    }
+
+    /// Elements of one vector.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 16,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 8,
+            Self::Portable => 8,
+        }
+    }
+
+    /// Output channels that one tile of the convolution computes together.
+    pub(crate) fn filters(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 8,
+            _ => 4,
+        }
+    }
+}
+
+/// Compiles one inlined body for every [`Level`] and calls the version for `$level`.
+///
+/// The body must be `#[inline(always)]`, so that each wrapper compiles it with its own instructions.
+macro_rules! for_level {
+    ($level:expr, $body:ident($($name:ident: $type:ty),* $(,)?)) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f")]
+        fn avx512($($name: $type),*) {
+            $body($($name),*)
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2($($name: $type),*) {
+            $body($($name),*)
+        }
+        match $level {
+            #[cfg(target_arch = "x86_64")]
+            $crate::conv::lanes::Level::Avx512 => {
+                // SAFETY: `Level::detect` returns this level only where the CPU has AVX-512F.
+                #[allow(unsafe_code)]
+                unsafe { avx512($($name),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::conv::lanes::Level::Avx2 => {
+                // SAFETY: `Level::detect` returns this level only where the CPU has AVX2 and FMA.
+                #[allow(unsafe_code)]
+                unsafe { avx2($($name),*) }
+            }
+            $crate::conv::lanes::Level::Portable => $body($($name),*),
+        }
+    }};
+}
+pub(crate) use for_level;
+
+/// A vector of f32.
+///
+/// # Safety
+///
+/// Every method may only be called where the CPU has the instructions of the implementing type, and
+/// pointers must be valid for `LANES` elements (for [`Lanes::store_selected`]: for as many elements
+/// as `mask` has ones). They need no alignment.
+#[allow(unsafe_code)]
+pub(crate) unsafe trait Lanes: Copy {
+    /// Elements of a vector.
+    const LANES: usize;
+    /// All elements equal to `value`.
+    unsafe fn splat(value: f32) -> Self;
+    /// Reads a vector.
+    unsafe fn load(from: *const f32) -> Self;
+    /// Writes a vector.
+    unsafe fn store(self, to: *mut f32);
+    /// `self + a * b`, fused where the CPU can.
+    unsafe fn add_product(self, a: Self, b: Self) -> Self;
+    /// Writes the elements whose bit in `mask` is one, in order and without gaps.
+    unsafe fn store_selected(self, mask: u32, to: *mut f32);
+}
+
+/// Plain Rust.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable([f32; 8]);
+
+// SAFETY: no special instructions; each method touches exactly the elements that the trait names.
+#[allow(unsafe_code)]
+unsafe impl Lanes for Portable {
+    const LANES: usize = 8;
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; 8])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's pointer is valid for 8 elements.
+        Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's pointer is valid for 8 elements.
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn add_product(mut self, a: Self, b: Self) -> Self {
+        for lane in 0..8 {
+            self.0[lane] += a.0[lane] * b.0[lane];
+        }
+        self
+    }
+    #[inline(always)]
+    unsafe fn store_selected(self, mask: u32, to: *mut f32) {
+        // SAFETY: the caller's pointer is valid for as many elements as the mask has ones.
+        unsafe { store_by_runs(&self.0, mask, to) }
+    }
+}
+
+/// Writes the selected elements of `values` without gaps.
+///
+/// # Safety
+///
+/// `to` must be valid for as many elements as `mask` has ones.
+#[inline(always)]
+#[allow(unsafe_code)]
+unsafe fn store_by_runs(values: &[f32; 8], mask: u32, to: *mut f32) {
+    let mut written = 0;
+    for (lane, value) in values.iter().enumerate() {
+        if mask >> lane & 1 == 1 {
+            // SAFETY: `written` stays below the number of ones in the mask.
+            unsafe { to.add(written).write(*value) };
+            written += 1;
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Lanes, store_by_runs};
+    use std::arch::x86_64::*;
+
+    /// 256-bit vectors.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(__m256);
+
+    // SAFETY: AVX and FMA only, unaligned accesses of 8 elements.
+    #[allow(unsafe_code)]
+    unsafe impl Lanes for Avx2 {
+        const LANES: usize = 8;
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: the caller vouches for AVX.
+            Self(unsafe { _mm256_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: the caller vouches for AVX and the pointer.
+            Self(unsafe { _mm256_loadu_ps(from) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: the caller vouches for AVX and the pointer.
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn add_product(self, a: Self, b: Self) -> Self {
+            // SAFETY: the caller vouches for FMA.
+            Self(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn store_selected(self, mask: u32, to: *mut f32) {
+            // SAFETY: the caller vouches for AVX and for as many elements as the mask has ones.
+            unsafe {
+                if mask == 0xff {
+                    return self.store(to);
+                }
+                let mut values = [0.0; 8];
+                self.store(values.as_mut_ptr());
+                store_by_runs(&values, mask, to);
+            }
+        }
+    }
+
+    /// 512-bit vectors.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512);
+
+    // SAFETY: AVX-512F only, unaligned accesses of 16 elements, masked ones by the mask's ones.
+    #[allow(unsafe_code)]
+    unsafe impl Lanes for Avx512 {
+        const LANES: usize = 16;
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: the caller vouches for AVX-512F.
+            Self(unsafe { _mm512_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: the caller vouches for AVX-512F and the pointer.
+            Self(unsafe { _mm512_loadu_ps(from) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: the caller vouches for AVX-512F and the pointer.
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn add_product(self, a: Self, b: Self) -> Self {
+            // SAFETY: the caller vouches for AVX-512F.
+            Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn store_selected(self, mask: u32, to: *mut f32) {
+            // SAFETY: the caller vouches for AVX-512F and for as many elements as the mask has ones;
+            // the compressed elements come first, and only those are written.
+            unsafe {
+                if mask == 0xffff {
+                    return self.store(to);
+                }
+                let packed = _mm512_maskz_compress_ps(mask as __mmask16, self.0);
+                let first = (1u32 << mask.count_ones()) - 1;
+                _mm512_mask_storeu_ps(to, first as __mmask16, packed);
+            }
+        }
+    }
+}

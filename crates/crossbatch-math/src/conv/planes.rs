@@ -1,0 +1,240 @@
+//! How an image is laid out so that every tap of a convolution is one pointer offset away.
+//!
+//! An image is copied with its padding into planes. Position `(y, x)` of the output grid is the flat
+//! index `y * width + x` of a plane, and each tap reads at a fixed distance from it. A vector of
+//! neighbouring outputs is therefore one unaligned read a tap, also across the ends of rows, and no
+//! patch matrix is built; the few positions past the end of a row are computed and dropped. A stride
+//! splits the image into one plane a residue, so that it costs no more than stride 1.
+
+/// Which source pixels a plane takes: row `r` is source row `r * step + origin`.
+#[derive(Clone, Copy, Debug)]
+struct Sampling {
+    origin: [isize; 2],
+    step: [usize; 2],
+}
+
+/// The planes of one channel and where each tap reads in them.
+#[derive(Clone, Debug)]
+pub(super) struct Planes {
+    samplings: Vec<Sampling>,
+    source: [usize; 2],
+    plane: [usize; 2],
+    /// Rows and columns of the output grid.
+    pub(super) output: [usize; 2],
+    /// A tap's distance from the output position, inside a channel.
+    pub(super) taps: Vec<usize>,
+    /// A tap's index in the kernel, row by row.
+    pub(super) kernel_taps: Vec<usize>,
+}
+
+impl Planes {
+    /// The planes of a convolution's input.
+    pub(super) fn of_input(
+        source: [usize; 2],
+        output: [usize; 2],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+    ) -> Self {
+        let phases = [stride[0].min(kernel[0]), stride[1].min(kernel[1])];
+        let plane = [
+            output[0] + (kernel[0] - 1) / stride[0],
+            output[1] + (kernel[1] - 1) / stride[1],
+        ];
+        let mut samplings = Vec::with_capacity(phases[0] * phases[1]);
+        for row in 0..phases[0] {
+            for column in 0..phases[1] {
+                samplings.push(Sampling {
+                    origin: [
+                        row as isize - padding[0] as isize,
+                        column as isize - padding[1] as isize,
+                    ],
+                    step: stride,
+                });
+            }
+        }
+        let mut taps = Vec::with_capacity(kernel[0] * kernel[1]);
+        for row in 0..kernel[0] {
+            for column in 0..kernel[1] {
+                let phase = row % stride[0] * phases[1] + column % stride[1];
+                taps.push(
+                    (phase * plane[0] + row / stride[0]) * plane[1] + column / stride[1],
+                );
+            }
+        }
+        Self {
+            samplings,
+            source,
+            plane,
+            output,
+            kernel_taps: (0..taps.len()).collect(),
+            taps,
+        }
+    }
+
+    /// The planes of an output's gradient, for the input pixels of one residue of the stride.
+    ///
+    /// `output` is the grid of those input pixels and `first` the output position that belongs to
+    /// the grid's corner. Without any tap for this residue there is nothing to read.
+    pub(super) fn of_gradient(
+        source: [usize; 2],
+        output: [usize; 2],
+        first: [usize; 2],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        residue: [usize; 2],
+    ) -> Self {
+        let counts = [0, 1].map(|axis| {
+            if residue[axis] < kernel[axis] {
+                (kernel[axis] - 1 - residue[axis]) / stride[axis] + 1
+            } else {
+                0
+            }
+        });
+        if counts[0] == 0 || counts[1] == 0 {
+            return Self {
+                samplings: Vec::new(),
+                source,
+                plane: output,
+                output,
+                taps: Vec::new(),
+                kernel_taps: Vec::new(),
+            };
+        }
+        let plane = [output[0] + counts[0] - 1, output[1] + counts[1] - 1];
+        let mut taps = Vec::with_capacity(counts[0] * counts[1]);
+        let mut kernel_taps = Vec::with_capacity(counts[0] * counts[1]);
+        for row in 0..counts[0] {
+            for column in 0..counts[1] {
+                taps.push((counts[0] - 1 - row) * plane[1] + counts[1] - 1 - column);
+                kernel_taps.push(
+                    (residue[0] + stride[0] * row) * kernel[1] + residue[1] + stride[1] * column,
+                );
+            }
+        }
+        Self {
+            samplings: vec![Sampling {
+                origin: [0, 1].map(|axis| first[axis] as isize - (counts[axis] as isize - 1)),
+                step: [1, 1],
+            }],
+            source,
+            plane,
+            output,
+            taps,
+            kernel_taps,
+        }
+    }
+
+    /// Elements of one channel.
+    pub(super) fn channel_len(&self) -> usize {
+        self.samplings.len() * self.plane[0] * self.plane[1]
+    }
+
+    /// Columns of a plane.
+    pub(super) fn width(&self) -> usize {
+        self.plane[1]
+    }
+
+    /// Offsets of every tap of `channels` channels, channel by channel.
+    pub(super) fn offsets(&self, channels: usize) -> Vec<usize> {
+        let channel_len = self.channel_len();
+        (0..channels)
+            .flat_map(|channel| self.taps.iter().map(move |tap| channel * channel_len + tap))
+            .collect()
+    }
+
+    /// Lays out one image: `source` holds whole channels, `planes` gets as many.
+    pub(super) fn fill(&self, source: &[f32], planes: &mut [f32]) {
+        let [height, width] = self.source;
+        let [rows, columns] = self.plane;
+        let channel_len = self.channel_len();
+        if channel_len == 0 {
+            return;
+        }
+        for (channel, planes) in planes.chunks_exact_mut(channel_len).enumerate() {
+            let source = &source[channel * height * width..][..height * width];
+            for (sampling, plane) in self
+                .samplings
+                .iter()
+                .zip(planes.chunks_exact_mut(rows * columns))
+            {
+                let inside = sampled(sampling.origin[1], sampling.step[1], columns, width);
+                for (row, line) in plane.chunks_exact_mut(columns).enumerate() {
+                    let from = (row * sampling.step[0]) as isize + sampling.origin[0];
+                    if from < 0 || from >= height as isize || inside.start >= inside.end {
+                        line.fill(0.0);
+                        continue;
+                    }
+                    let source = &source[from as usize * width..][..width];
+                    let first = ((inside.start * sampling.step[1]) as isize + sampling.origin[1])
+                        as usize;
+                    line[..inside.start].fill(0.0);
+                    line[inside.end..].fill(0.0);
+                    let line = &mut line[inside.clone()];
+                    if sampling.step[1] == 1 {
+                        line.copy_from_slice(&source[first..first + line.len()]);
+                    } else {
+                        let pixels = source[first..].iter().step_by(sampling.step[1]);
+                        for (to, from) in line.iter_mut().zip(pixels) {
+                            *to = *from;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The vectors of `lanes` neighbouring positions that cover the output grid.
+    pub(super) fn spans(&self, lanes: usize) -> Vec<Span> {
+        let [rows, columns] = self.output;
+        let width = self.plane[1];
+        let end = if rows * columns == 0 {
+            0
+        } else {
+            (rows - 1) * width + columns
+        };
+        let mut spans = Vec::with_capacity(end.div_ceil(lanes));
+        let mut written = 0;
+        for start in (0..end).step_by(lanes) {
+            let mut mask = 0;
+            for lane in 0..lanes.min(end - start) {
+                if (start + lane) % width < columns {
+                    mask |= 1 << lane;
+                }
+            }
+            if mask != 0 {
+                spans.push(Span {
+                    start,
+                    mask,
+                    output: written,
+                });
+                written += mask.count_ones() as usize;
+            }
+        }
+        debug_assert_eq!(written, rows * columns);
+        spans
+    }
+}
+
+/// One vector of the output grid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// Flat position of the first lane in a plane.
+    pub(super) start: usize,
+    /// The lanes that are part of the output.
+    pub(super) mask: u32,
+    /// Index of the first such lane in the output.
+    pub(super) output: usize,
+}
+
+/// The plane positions whose source position `p * step + origin` lies in `0..limit`.
+fn sampled(origin: isize, step: usize, count: usize, limit: usize) -> std::ops::Range<usize> {
+    let before = origin.min(0).unsigned_abs().div_ceil(step);
+    let room = limit as isize - origin;
+    let end = if room <= 0 {
+        0
+    } else {
+        (room as usize).div_ceil(step).min(count)
+    };
+    before.min(end)..end
+}

@@ -1,0 +1,201 @@
+use super::*;
+
+/// Every sum written out.
+fn naive(
+    shape: &ConvShape,
+    mut visit: impl FnMut(usize, usize, usize),
+) {
+    let output = shape.output();
+    for n in 0..shape.batch {
+        for o in 0..shape.filters {
+            for y in 0..output[0] {
+                for x in 0..output[1] {
+                    let out = ((n * shape.filters + o) * output[0] + y) * output[1] + x;
+                    for c in 0..shape.channels {
+                        for ky in 0..shape.kernel[0] {
+                            for kx in 0..shape.kernel[1] {
+                                let row = (y * shape.stride[0] + ky) as isize
+                                    - shape.padding[0] as isize;
+                                let column = (x * shape.stride[1] + kx) as isize
+                                    - shape.padding[1] as isize;
+                                if row < 0
+                                    || column < 0
+                                    || row >= shape.input[0] as isize
+                                    || column >= shape.input[1] as isize
+                                {
+                                    continue;
+                                }
+                                let inside = ((n * shape.channels + c) * shape.input[0]
+                                    + row as usize)
+                                    * shape.input[1]
+                                    + column as usize;
+                                let weight = ((o * shape.channels + c) * shape.kernel[0] + ky)
+                                    * shape.kernel[1]
+                                    + kx;
+                                visit(out, inside, weight);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Small whole numbers, so that every sum is exact.
+fn values(len: usize, seed: usize) -> Vec<f32> {
+    (0..len)
+        .map(|i| ((i * 7919 + seed * 104_729) % 11) as f32 - 5.0)
+        .collect()
+}
+
+fn shapes() -> Vec<ConvShape> {
+    let mut shapes = Vec::new();
+    let sizes = [[1, 1], [2, 3], [3, 3], [7, 5], [14, 14], [9, 20], [17, 1]];
+    let kernels = [
+        ([1, 1], [0, 0]),
+        ([3, 3], [1, 1]),
+        ([3, 3], [0, 0]),
+        ([5, 5], [2, 2]),
+        ([7, 7], [3, 3]),
+        ([2, 3], [1, 2]),
+        ([3, 1], [3, 0]),
+    ];
+    for input in sizes {
+        for (kernel, padding) in kernels {
+            for stride in [[1, 1], [2, 2], [3, 1], [4, 5]] {
+                if [0, 1].iter().any(|&a| input[a] + 2 * padding[a] < kernel[a]) {
+                    continue;
+                }
+                for (batch, channels, filters) in [(1, 1, 1), (3, 3, 10), (2, 5, 17)] {
+                    shapes.push(ConvShape {
+                        batch,
+                        channels,
+                        filters,
+                        input,
+                        kernel,
+                        stride,
+                        padding,
+                    });
+                }
+            }
+        }
+    }
+    shapes
+}
+
+#[test]
+fn all_passes_agree_with_written_out_sums() {
+    for shape in shapes() {
+        let input = values(shape.input_len(), 1);
+        let weight = values(shape.weight_len(), 2);
+        let gradient = values(shape.output_len(), 3);
+        let mut output = vec![0.0; shape.output_len()];
+        let mut input_grad = vec![0.0; shape.input_len()];
+        let mut weight_grad = vec![0.0; shape.weight_len()];
+        naive(&shape, |o, i, w| {
+            output[o] += input[i] * weight[w];
+            input_grad[i] += gradient[o] * weight[w];
+            weight_grad[w] += gradient[o] * input[i];
+        });
+        for level in Level::supported() {
+            let name = format!("{level:?} {shape:?}");
+            assert_eq!(forward_at(level, &shape, &input, &weight, None), output, "{name}");
+            assert_eq!(
+                input_gradient_at(level, &shape, &gradient, &weight),
+                input_grad,
+                "{name}"
+            );
+            assert_eq!(
+                weight_gradient_at(level, &shape, &input, &gradient),
+                weight_grad,
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn bias_is_added_to_its_filter() {
+    let shape = ConvShape {
+        batch: 2,
+        channels: 1,
+        filters: 9,
+        input: [2, 2],
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0, 0],
+    };
+    let bias: Vec<f32> = (0..9).map(|filter| filter as f32).collect();
+    let output = forward(&shape, &[0.0; 8], &[1.0; 9], Some(&bias));
+    for (index, value) in output.iter().enumerate() {
+        assert_eq!(*value, (index / 4 % 9) as f32);
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for (channels, filters, side, stride) in [(1, 64, 28, 1), (33, 40, 9, 1), (16, 24, 13, 2)] {
+        let shape = ConvShape {
+            batch: 13,
+            channels,
+            filters,
+            input: [side, side],
+            kernel: [3, 3],
+            stride: [stride, stride],
+            padding: [1, 1],
+        };
+        let fraction = |values: Vec<f32>| -> Vec<f32> {
+            values.iter().enumerate().map(|(i, v)| v / (3.0 + i as f32 % 13.0)).collect()
+        };
+        let input = fraction(values(shape.input_len(), 1));
+        let weight = fraction(values(shape.weight_len(), 2));
+        let gradient = fraction(values(shape.output_len(), 3));
+        let all = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| {
+                (
+                    forward(&shape, &input, &weight, None),
+                    input_gradient(&shape, &gradient, &weight),
+                    weight_gradient(&shape, &input, &gradient),
+                )
+            })
+        };
+        let one = all(1);
+        assert_eq!(one, all(2));
+        assert_eq!(one, all(3));
+    }
+}
+
+#[test]
+#[should_panic(expected = "kernel of 3 is larger than the padded input of 2")]
+fn kernel_beyond_the_padded_input_panics() {
+    let shape = ConvShape {
+        batch: 1,
+        channels: 1,
+        filters: 1,
+        input: [2, 2],
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [0, 0],
+    };
+    let _ = shape.output();
+}
+
+#[test]
+#[should_panic(expected = "input has 3 elements, its shape 4")]
+fn wrong_length_panics() {
+    let shape = ConvShape {
+        batch: 1,
+        channels: 1,
+        filters: 1,
+        input: [2, 2],
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0, 0],
+    };
+    let _ = forward(&shape, &[0.0; 3], &[1.0], None);
+}

@@ -1,0 +1,207 @@
+//! Products of row-major matrices, and dot products whose last bit can be relied on.
+//!
+//! [`rows_times_rows`] is fast and rounds as it likes: the `gemm` crate picks a kernel by the shape of the
+//! operands and by the processor, so the same two rows can give sums that differ in their last bits when they
+//! are multiplied in other company. [`dot_f64`] is slower and always gives the same value for the same two
+//! rows. Whoever ranks by similarity filters with the first and decides with the second.
+
+use gemm::{Parallelism, gemm};
+
+/// How many partial sums [`dot_f64`] keeps. Part of its definition: another number is another rounding.
+const LANES: usize = 8;
+
+/// Every row of `a` times every row of `b`: `out[i * n + j] = <a_i, b_j>`, where `n` is the number of rows of `b`.
+///
+/// Runs on the calling thread. What `out` held before is overwritten, never read.
+///
+/// The error of one sum is at most `dim * 2^-24 / (1 - dim * 2^-24)` times `Σ |a_i[d] * b_j[d]|`,
+/// whichever kernel runs.
+///
+/// # Shapes
+///
+/// `a` is `[m, dim]`, `b` is `[n, dim]`, `out` is `[m, n]`, all row-major without gaps.
+///
+/// # Panics
+///
+/// If `dim` is zero, if `a` or `b` is not a whole number of rows, or if `out` does not hold `m * n` values.
+///
+/// # Example
+///
+/// ```
+/// use crossbatch_math::product::rows_times_rows;
+///
+/// let a = [1.0, 0.0, 0.0, 2.0]; // two rows of two
+/// let b = [3.0, 4.0]; // one row
+/// let mut out = [0.0; 2];
+/// rows_times_rows(&a, &b, 2, &mut out);
+/// assert_eq!(out, [3.0, 8.0]);
+/// ```
+pub fn rows_times_rows(a: &[f32], b: &[f32], dim: usize, out: &mut [f32]) {
+    let m = whole_rows("a", a, dim);
+    let n = whole_rows("b", b, dim);
+    assert!(
+        m.checked_mul(n) == Some(out.len()),
+        "out must hold {m} x {n} values, it holds {}",
+        out.len()
+    );
+    if out.is_empty() {
+        return;
+    }
+    let (out_row, row) = (n.cast_signed(), dim.cast_signed());
+    // SAFETY: the three lengths are checked above. `gemm` reads `a[i * dim + d]` and `b[j * dim + d]` and
+    // writes `out[i * n + j]` for i < m, j < n, d < dim, all inside the slices; strides fit isize because slices of
+    // f32 hold fewer than isize::MAX values; `out` is borrowed uniquely, so it overlaps neither operand; with
+    // `read_dst` false it is written without being read. With `Parallelism::None` nothing outlives the call.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm(
+            m,
+            n,
+            dim,
+            out.as_mut_ptr(),
+            1,
+            out_row,
+            false,
+            a.as_ptr(),
+            1,
+            row,
+            b.as_ptr(),
+            row,
+            1,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// The dot product of two rows in f64, summed in one fixed order.
+///
+/// A product of two f32 values is exact in f64, so only the additions round, and these always happen in the same
+/// order: eight partial sums over the positions with the same remainder by eight, added as a fixed tree. The result
+/// is therefore the same on every processor, with or without fused multiply-add, and `dot_f64(a, b)` equals
+/// `dot_f64(b, a)`. It is never `-0.0`.
+///
+/// # Panics
+///
+/// If the rows differ in length.
+///
+/// # Example
+///
+/// ```
+/// use crossbatch_math::product::dot_f64;
+///
+/// assert_eq!(dot_f64(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]), 32.0);
+/// ```
+pub fn dot_f64(a: &[f32], b: &[f32]) -> f64 {
+    assert!(
+        a.len() == b.len(),
+        "rows of {} and {} values have no dot product",
+        a.len(),
+        b.len()
+    );
+    let mut sums = [0.0f64; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (x, y) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += f64::from(x[lane]) * f64::from(y[lane]);
+        }
+    }
+    for (sum, (&x, &y)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *sum += f64::from(x) * f64::from(y);
+    }
+    ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+}
+
+/// The number of rows in `values`.
+fn whole_rows(name: &str, values: &[f32], dim: usize) -> usize {
+    assert!(dim > 0, "rows must have at least one value, dim is 0");
+    assert!(
+        values.len().is_multiple_of(dim),
+        "{name} must hold whole rows of {dim} values, it holds {}",
+        values.len()
+    );
+    values.len() / dim
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Small whole numbers, so that every sum is exact in f32.
+    fn whole_numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count)
+            .map(|i| ((i * 7 + seed * 13 + i * i * 3) % 9) as f32 - 4.0)
+            .collect()
+    }
+
+    #[test]
+    fn equals_the_written_out_product_at_odd_sizes() {
+        for (m, n, dim) in [
+            (1, 1, 1),
+            (1, 9, 3),
+            (9, 1, 3),
+            (5, 7, 1),
+            (17, 33, 13),
+            (64, 65, 40),
+        ] {
+            let (a, b) = (whole_numbers(m * dim, 1), whole_numbers(n * dim, 2));
+            let mut out = vec![f32::NAN; m * n];
+            rows_times_rows(&a, &b, dim, &mut out);
+            for i in 0..m {
+                for j in 0..n {
+                    let expected: f32 = (0..dim).map(|d| a[i * dim + d] * b[j * dim + d]).sum();
+                    assert_eq!(out[i * n + j], expected, "{m} x {n} x {dim} at ({i}, {j})");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_rows_give_no_products() {
+        rows_times_rows(&[], &[1.0, 2.0], 2, &mut []);
+        rows_times_rows(&[1.0, 2.0], &[], 2, &mut []);
+    }
+
+    #[test]
+    #[should_panic(expected = "out must hold 2 x 1 values, it holds 3")]
+    fn a_wrong_output_size_is_named() {
+        rows_times_rows(&[1.0, 2.0], &[1.0], 1, &mut [0.0; 3]);
+    }
+
+    #[test]
+    #[should_panic(expected = "b must hold whole rows of 2 values, it holds 3")]
+    fn a_broken_row_is_named() {
+        rows_times_rows(&[1.0, 2.0], &[1.0; 3], 2, &mut [0.0; 1]);
+    }
+
+    #[test]
+    fn dot_is_symmetric_and_close_to_the_plain_sum() {
+        for len in [0, 1, 7, 8, 9, 31, 100] {
+            let a: Vec<f32> = (0..len).map(|i| (i as f32 * 0.37).sin()).collect();
+            let b: Vec<f32> = (0..len).map(|i| (i as f32 * 0.91).cos()).collect();
+            let plain: f64 = a
+                .iter()
+                .zip(&b)
+                .map(|(&x, &y)| f64::from(x) * f64::from(y))
+                .sum();
+            assert_eq!(dot_f64(&a, &b).to_bits(), dot_f64(&b, &a).to_bits());
+            assert!((dot_f64(&a, &b) - plain).abs() < 1e-13, "length {len}");
+        }
+    }
+
+    #[test]
+    fn dot_keeps_what_f32_would_lose() {
+        assert_eq!(dot_f64(&[1e4, 1.0, -1e4], &[1e4, 1.0, 1e4]), 1.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "rows of 2 and 3 values")]
+    fn dot_of_unequal_rows_panics() {
+        dot_f64(&[1.0; 2], &[1.0; 3]);
+    }
+}

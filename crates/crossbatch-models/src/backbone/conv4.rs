@@ -1,0 +1,57 @@
+use burn::{module::Module, tensor::Tensor};
+use crossbatch_kernels::max_pool2d;
+
+use crate::{
+    init::Initializer,
+    layer::{BatchNorm2d, Conv2d, Mode},
+};
+
+/// Four blocks of 3x3 convolution (64 channels, no bias), BatchNorm and ReLU, with 2x2 max-pooling
+/// after the first three; the output is flattened.
+///
+/// 28 x 28 images end in 64 x 3 x 3 = 576 features.
+///
+/// # References
+///
+/// The four-block network of Vinyals et al., "Matching Networks for One Shot Learning" (NIPS 2016),
+/// usual on Omniglot; here the last block keeps its size.
+#[derive(Module, Debug)]
+pub struct Conv4 {
+    blocks: Vec<Block>,
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    conv: Conv2d,
+    norm: BatchNorm2d,
+}
+
+const WIDTH: usize = 64;
+const BLOCKS: usize = 4;
+
+impl Conv4 {
+    pub(crate) fn new(init: &mut Initializer<'_>, channels: usize) -> Self {
+        let blocks = (0..BLOCKS)
+            .map(|index| Block {
+                conv: Conv2d::new(init, if index == 0 { channels } else { WIDTH }, WIDTH, 3),
+                norm: BatchNorm2d::new(init, WIDTH, true),
+            })
+            .collect();
+        Self { blocks }
+    }
+
+    pub(crate) fn features(size: usize) -> usize {
+        let side = size / 2 / 2 / 2;
+        WIDTH * side * side
+    }
+
+    /// Images `[B, C, S, S]` to features `[B, F]`.
+    pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        let last = self.blocks.len() - 1;
+        let features = self.blocks.iter().enumerate().fold(images, |features, (index, block)| {
+            let features = block.norm.forward(block.conv.forward(features), mode);
+            if index < last { max_pool2d(features, 2, 2) } else { features }
+        });
+        features.flatten(1, 3)
+    }
+}

@@ -1,0 +1,58 @@
+//! PyTorch's default initialisation, from a seeded generator.
+
+use burn::{
+    module::{Param, ParamId},
+    tensor::{Device, Tensor, TensorData},
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Draws parameters in order of definition and numbers them.
+///
+/// Ids are counted, not random, so that an optimiser's saved state finds its parameters again in
+/// another process.
+pub(crate) struct Initializer<'a> {
+    rng: ChaCha8Rng,
+    next_id: u64,
+    device: &'a Device,
+}
+
+impl<'a> Initializer<'a> {
+    pub(crate) fn new(seed: u64, device: &'a Device) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), next_id: 1, device }
+    }
+
+    pub(crate) fn id(&mut self) -> ParamId {
+        self.next_id += 1;
+        ParamId::from(self.next_id - 1)
+    }
+
+    /// Uniform in `±1/sqrt(fan_in)`: what `torch.nn.Conv2d` and `torch.nn.Linear` draw by default,
+    /// weight and bias alike (`kaiming_uniform_` with `a = sqrt(5)`).
+    pub(crate) fn uniform<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        fan_in: usize,
+    ) -> Param<Tensor<D>> {
+        let bound = 1.0 / (fan_in as f32).sqrt();
+        let values: Vec<f32> = (0..shape.iter().product())
+            .map(|_| (self.rng.random::<f32>() * 2.0 - 1.0) * bound)
+            .collect();
+        self.parameter(Tensor::from_data(TensorData::new(values, shape), self.device))
+    }
+
+    /// All `value`, as a parameter.
+    pub(crate) fn constant(&mut self, len: usize, value: f32) -> Param<Tensor<1>> {
+        self.parameter(Tensor::full([len], value, self.device))
+    }
+
+    /// Trainable where the device can train.
+    fn parameter<const D: usize>(&mut self, tensor: Tensor<D>) -> Param<Tensor<D>> {
+        let tensor = if self.device.is_autodiff() { tensor.require_grad() } else { tensor };
+        Param::initialized(self.id(), tensor)
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        self.device
+    }
+}

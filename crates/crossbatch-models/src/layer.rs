@@ -1,0 +1,119 @@
+//! Layers with PyTorch's parameter names, layouts and running statistics.
+
+use burn::{
+    module::{Module, Param, RunningState},
+    tensor::Tensor,
+};
+use crossbatch_kernels::{ConvOptions, batch_norm_inference, batch_norm_train, conv2d};
+
+use crate::init::Initializer;
+
+/// How a network runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// BatchNorm normalises by the batch's statistics and updates the running ones.
+    Train,
+    /// BatchNorm normalises by the running statistics.
+    Inference,
+}
+
+/// 2-d convolution without bias; weight `[out, in, k, k]`.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// Weight `[out, in, k, k]`.
+    pub weight: Param<Tensor<4>>,
+    padding: usize,
+}
+
+impl Conv2d {
+    pub(crate) fn new(init: &mut Initializer<'_>, input: usize, output: usize, kernel: usize) -> Self {
+        let weight = init.uniform([output, input, kernel, kernel], input * kernel * kernel);
+        Self { weight, padding: kernel / 2 }
+    }
+
+    /// `[B, in, H, W]` to `[B, out, H, W]` (odd kernels, stride 1).
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let options = ConvOptions { stride: [1, 1], padding: [self.padding; 2] };
+        conv2d(input, self.weight.val(), None, options)
+    }
+}
+
+/// Batch normalisation over `[B, C, H, W]`, optionally followed by ReLU.
+///
+/// As in PyTorch the batch is normalised by its biased variance, while the running variance is a
+/// moving average (momentum 0.1) of the unbiased one; epsilon is 1e-5.
+#[derive(Module, Debug)]
+pub struct BatchNorm2d {
+    /// Scale `[C]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift `[C]`.
+    pub bias: Param<Tensor<1>>,
+    /// Moving average of the batches' means `[C]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Moving average of the batches' unbiased variances `[C]`.
+    pub running_var: RunningState<Tensor<1>>,
+    relu: bool,
+}
+
+impl BatchNorm2d {
+    const EPSILON: f64 = 1e-5;
+    const MOMENTUM: f32 = 0.1;
+
+    pub(crate) fn new(init: &mut Initializer<'_>, channels: usize, relu: bool) -> Self {
+        let device = init.device().clone();
+        Self {
+            weight: init.constant(channels, 1.0),
+            bias: init.constant(channels, 0.0),
+            running_mean: RunningState::with_id(init.id(), Tensor::zeros([channels], &device)),
+            running_var: RunningState::with_id(init.id(), Tensor::ones([channels], &device)),
+            relu,
+        }
+    }
+
+    /// `[B, C, H, W]` to the same shape.
+    pub fn forward(&self, input: Tensor<4>, mode: Mode) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        if mode == Mode::Inference {
+            let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
+            return batch_norm_inference(input, weight, bias, mean, variance, Self::EPSILON, self.relu);
+        }
+        let [batch, _, height, width] = input.dims();
+        let count = (batch * height * width) as f32;
+        let result = batch_norm_train(input, weight, bias, Self::EPSILON, self.relu);
+        // A single value has no unbiased variance; PyTorch refuses it, we keep the biased one (0).
+        let unbiased = result.variance * (count / (count - 1.0).max(1.0));
+        let average = |running: &RunningState<Tensor<1>>, value: Tensor<1>| {
+            let old = running.value_sync();
+            running.update((old * (1.0 - Self::MOMENTUM) + value.detach() * Self::MOMENTUM).detach());
+        };
+        average(&self.running_mean, result.mean);
+        average(&self.running_var, unbiased);
+        result.output
+    }
+}
+
+/// Linear layer; weight `[out, in]` as in PyTorch.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// Weight `[out, in]`.
+    pub weight: Param<Tensor<2>>,
+    /// Bias `[out]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Linear {
+    pub(crate) fn new(init: &mut Initializer<'_>, input: usize, output: usize) -> Self {
+        Self { weight: init.uniform([output, input], input), bias: init.uniform([output], input) }
+    }
+
+    /// `[B, in]` to `[B, out]`.
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        input.matmul(self.weight.val().transpose()) + self.bias.val().unsqueeze_dim(0)
+    }
+}
+
+/// Rows divided by their length (at least 1e-12, as `torch.nn.functional.normalize`).
+pub fn l2_normalize(rows: Tensor<2>) -> Tensor<2> {
+    let norm = rows.clone().square().sum_dim(1).clamp_min(1e-24).sqrt();
+    rows / norm
+}

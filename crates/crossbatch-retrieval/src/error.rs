@@ -1,0 +1,101 @@
+//! What can be wrong with vectors and labels that a caller hands over.
+
+use thiserror::Error;
+
+/// Why vectors could not be searched or judged.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A vector holds NaN or an infinity, which no ranking can place.
+    #[error("row {row}, column {column} is {value}: every value must be finite")]
+    NotFinite {
+        /// Row of the value, from zero.
+        row: usize,
+        /// Column of the value, from zero.
+        column: usize,
+        /// The value itself.
+        value: f32,
+    },
+    /// The values do not divide into rows.
+    #[error("{values} values do not make whole rows of {dim}")]
+    Length {
+        /// How many values were given.
+        values: usize,
+        /// How many a row should have.
+        dim: usize,
+    },
+    /// A row length of zero.
+    #[error("vectors must have at least one dimension, got 0")]
+    ZeroDim,
+    /// Queries and gallery were embedded by different models.
+    #[error(
+        "queries have {queries} dimensions and the gallery has {gallery}: both must come from the same model"
+    )]
+    Dim {
+        /// Dimensions of a query.
+        queries: usize,
+        /// Dimensions of a gallery item.
+        gallery: usize,
+    },
+    /// Rows and labels do not pair up.
+    #[error("the {side} has {rows} rows and {labels} labels: each row needs one label")]
+    LabelCount {
+        /// `"query set"` or `"gallery"`.
+        side: &'static str,
+        /// How many rows were given.
+        rows: usize,
+        /// How many labels were given.
+        labels: usize,
+    },
+    /// More rows than a 32-bit index can name.
+    #[error(
+        "{rows} rows are more than one search can index ({}): split the gallery",
+        u32::MAX
+    )]
+    TooManyRows {
+        /// How many rows were given.
+        rows: usize,
+    },
+    /// A cut of zero, in a search or in a metric.
+    #[error("a ranking cannot be cut at K = 0: the smallest K is 1")]
+    ZeroK,
+    /// Not one query has anything to find.
+    #[error(
+        "no query has a match in the gallery ({queries} queries, {gallery} gallery items): \
+         every class has only one image. Give classes with at least two images, and for separate \
+         queries and gallery check that both use the same labels"
+    )]
+    NoQueries {
+        /// How many queries were given.
+        queries: usize,
+        /// How many gallery items were given.
+        gallery: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_say_where_and_what() {
+        let error = Error::NotFinite {
+            row: 3,
+            column: 7,
+            value: f32::NAN,
+        };
+        assert_eq!(
+            error.to_string(),
+            "row 3, column 7 is NaN: every value must be finite"
+        );
+        let error = Error::NoQueries {
+            queries: 4,
+            gallery: 4,
+        };
+        assert!(error.to_string().contains("at least two images"), "{error}");
+        let error = Error::TooManyRows {
+            rows: 5_000_000_000,
+        };
+        assert!(error.to_string().contains("4294967295"), "{error}");
+    }
+}

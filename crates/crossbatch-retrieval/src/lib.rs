@@ -1,0 +1,78 @@
+//! Vectors in, numbers out: exact cosine search and retrieval metrics.
+//!
+//! Given embeddings and labels this crate says what is nearest to what ([`search()`]) and how good that ranking is
+//! ([`evaluate_self`] for a set searched with itself, [`evaluate`] for queries and a gallery). It knows nothing of
+//! models, tensors or images.
+//!
+//! - **Exact.** Every query meets every gallery item; there is no index and no approximation.
+//! - **Deterministic.** The order of a ranking is defined by the vectors alone: f64 dot products of the f32 unit rows,
+//!   highest first, then the lower index. Matrix products in f32 do the bulk of the work, but decide nothing they could
+//!   get wrong. The same vectors give the same numbers, to the last bit, for any number of threads.
+//! - **Small.** Similarities exist one block at a time; memory grows with the number of queries times `k`, never with
+//!   queries times gallery. Metrics do without neighbour lists altogether.
+//! - **Honest about input.** NaN, lengths that do not fit and labels without a match are errors that say
+//!   where and what.
+//!
+//! Work runs on rayon's current pool: call from inside `ThreadPool::install` to choose another.
+//!
+//! # A whole program
+//!
+//! ```
+//! use crossbatch_retrieval::{Exclude, MetricsConfig, Rows, UnitRows, evaluate_self, search};
+//!
+//! # fn main() -> Result<(), crossbatch_retrieval::Error> {
+//! // Six embeddings of three classes, as they come out of a model.
+//! let embeddings = [
+//!     2.0, 0.1, 0.0, //
+//!     1.5, 0.3, 0.1, //
+//!     0.0, 3.0, 0.2, //
+//!     0.1, 1.0, 0.0, //
+//!     0.0, 0.2, 0.9, //
+//!     1.0, 0.0, 0.8, // a difficult one: nearer to the first class than to its own
+//! ];
+//! let labels = [0, 0, 1, 1, 2, 2];
+//!
+//! let rows = UnitRows::from_rows(&Rows::new(&embeddings, 3)?);
+//! let config = MetricsConfig { recall_at: vec![1, 2] };
+//! let metrics = evaluate_self(&rows, &labels, &config, &|done, total| {
+//!     let _ = (done, total); // drive a progress bar here
+//! })?;
+//! assert_eq!(metrics.queries, 6);
+//! assert_eq!(metrics.recall(1), Some(5.0 / 6.0)); // only the last row has a stranger first
+//! assert_eq!(metrics.map_at_r, 5.0 / 6.0); // with one positive each, the same
+//!
+//! let neighbours = search(&rows, &rows, 2, Exclude::SameIndex, &|_, _| {})?;
+//! let (indices, similarities) = neighbours.row(5);
+//! assert_eq!(indices, [1, 0]);
+//! assert!((similarities[0] - 0.805).abs() < 1e-3);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which metric
+//!
+//! | metric | asks | range |
+//! |---|---|---|
+//! | [`recall_at`](Metrics::recall_at) | is any match among the first K? | the papers' headline; saturates |
+//! | [`precision_at`](Metrics::precision_at) | how much of the first page is right? | at most R / K |
+//! | [`r_precision`](Metrics::r_precision) | of as many places as there are matches, how many are right? | 1 is perfect |
+//! | [`map_at_r`](Metrics::map_at_r) | the same, and are the right ones first? | 1 is perfect; the best single number |
+//! | [`mean_average_precision`](Metrics::mean_average_precision) | how early does every match come? | 1 is perfect |
+//! | [`mean_reciprocal_rank`](Metrics::mean_reciprocal_rank) | how early does the first match come? | 1 if all first |
+
+mod error;
+mod metrics;
+mod order;
+mod ranking;
+mod relation;
+mod rows;
+mod scan;
+mod score;
+mod search;
+mod top_k;
+
+pub use error::Error;
+pub use metrics::{Metrics, MetricsConfig, evaluate, evaluate_self};
+pub use relation::Exclude;
+pub use rows::{Rows, UnitRows};
+pub use search::{Neighbours, search};

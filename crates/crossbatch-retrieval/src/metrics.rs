@@ -1,0 +1,414 @@
+//! How good a ranking is: recall and precision at K, MAP@R, R-precision, mean average precision.
+
+use rayon::prelude::*;
+
+use crate::order::Seen;
+use crate::ranking::RankCounter;
+use crate::relation::LabelIndex;
+use crate::scan::{Scan, Tally};
+use crate::score::Score;
+use crate::{Error, Exclude, UnitRows};
+
+/// What to measure besides the metrics that need no choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// The cuts K of recall and precision at K, in the order in which they are reported. Default: 1, 10, 100.
+    pub recall_at: Vec<usize>,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self {
+            recall_at: vec![1, 10, 100],
+        }
+    }
+}
+
+/// Retrieval metrics, each the mean over the queries that have a match in the gallery. All lie in `0..=1`.
+///
+/// A query's positives are the gallery items with its label that it may meet; R is their number; the rank of an item
+/// counts from 1. As the example take one query with R = 3 whose positives stand at ranks 2, 3 and 6.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    /// Recall at K, as pairs of K and value, in the order of [`MetricsConfig::recall_at`].
+    ///
+    /// The share of queries with *any* positive at rank ≤ K. This is the field's R@K (Jégou et al., "Product
+    /// Quantization for Nearest Neighbor Search", 2011; for metric learning: Oh Song et al., "Deep Metric Learning via Lifted
+    /// Structured Feature Embedding", CVPR 2016), not the share of positives found.
+    /// Example: R@1 = 0, R@2 = R@10 = 1.
+    pub recall_at: Vec<(usize, f64)>,
+    /// Precision at K, as pairs of K and value: (positives at rank ≤ K) / K, also where K exceeds R or the gallery.
+    ///
+    /// Manning, Raghavan and Schütze, "Introduction to Information Retrieval", 2008, section 8.4.
+    /// Example: P@1 = 0, P@2 = 1/2, P@10 = 3/10.
+    pub precision_at: Vec<(usize, f64)>,
+    /// Mean average precision at R: (1/R) Σ over positives at rank r ≤ R of (positives at rank ≤ r) / r.
+    ///
+    /// Musgrave, Belongie and Lim, "A Metric Learning Reality Check", ECCV 2020: 1 only where all positives stand
+    /// before everything else, and sensitive to their order before that.
+    /// Example: (1/2 + 2/3) / 3 = 7/18 (rank 6 lies beyond R).
+    pub map_at_r: f64,
+    /// R-precision: (positives at rank ≤ R) / R.
+    ///
+    /// Manning, Raghavan and Schütze, section 8.4; for metric learning: "A Metric Learning Reality Check".
+    /// Example: 2/3.
+    pub r_precision: f64,
+    /// Mean average precision over the whole ranking: (1/R) Σ over all positives at rank r of
+    /// (positives at rank ≤ r) / r.
+    ///
+    /// Manning, Raghavan and Schütze, section 8.4; the mAP of re-identification.
+    /// Example: (1/2 + 2/3 + 3/6) / 3 = 5/9.
+    pub mean_average_precision: f64,
+    /// Mean reciprocal rank: 1 / (rank of the first positive).
+    ///
+    /// Voorhees, "The TREC-8 Question Answering Track Report", 1999. Example: 1/2.
+    pub mean_reciprocal_rank: f64,
+    /// How many queries the means are over.
+    pub queries: usize,
+    /// How many queries were left out because the gallery has no match for them.
+    pub left_out: usize,
+}
+
+impl Metrics {
+    /// Recall at `k`, if it was measured.
+    pub fn recall(&self, k: usize) -> Option<f64> {
+        at(&self.recall_at, k)
+    }
+
+    /// Precision at `k`, if it was measured.
+    pub fn precision(&self, k: usize) -> Option<f64> {
+        at(&self.precision_at, k)
+    }
+
+    /// Means over the counted queries, summed in query order.
+    fn from_scores(scores: &[Score], left_out: usize, cuts: &[usize]) -> Self {
+        let queries = scores.len();
+        let mean =
+            |value: &dyn Fn(&Score) -> f64| scores.iter().map(value).sum::<f64>() / queries as f64;
+        let per_cut = |value: &dyn Fn(u32, usize) -> f64| {
+            let mean_at = |(i, &cut): (usize, &usize)| (cut, mean(&|s| value(s.hits[i], cut)));
+            cuts.iter().enumerate().map(mean_at).collect()
+        };
+        Self {
+            recall_at: per_cut(&|hits, _| f64::from(u8::from(hits > 0))),
+            precision_at: per_cut(&|hits, cut| f64::from(hits) / cut as f64),
+            map_at_r: mean(&|score| score.map_at_r),
+            r_precision: mean(&|score| score.r_precision),
+            mean_average_precision: mean(&|score| score.average_precision),
+            mean_reciprocal_rank: mean(&|score| score.reciprocal_rank),
+            queries,
+            left_out,
+        }
+    }
+}
+
+fn at(values: &[(usize, f64)], k: usize) -> Option<f64> {
+    values
+        .iter()
+        .find(|(cut, _)| *cut == k)
+        .map(|(_, value)| *value)
+}
+
+/// Judges a set searched with itself: each row is a query, all others are its gallery.
+///
+/// This is the protocol of CUB, Cars, Stanford Online Products and Omniglot. See [`evaluate`] for what holds of both.
+///
+/// # Example
+///
+/// ```
+/// use crossbatch_retrieval::{MetricsConfig, UnitRows, evaluate_self};
+///
+/// // Two pairs, and the second row has strayed: the third is nearer to it than the first.
+/// let rows = UnitRows::new(vec![1.0, 0.0, 0.4, 1.0, 0.0, 1.0, -0.1, 1.0], 2)?;
+/// let config = MetricsConfig { recall_at: vec![1, 2, 3] };
+/// let metrics = evaluate_self(&rows, &[5, 5, 8, 8], &config, &|_, _| {})?;
+/// assert_eq!(metrics.recall(1), Some(0.75));
+/// assert_eq!(metrics.recall(3), Some(1.0));
+/// # Ok::<(), crossbatch_retrieval::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`evaluate`].
+pub fn evaluate_self(
+    rows: &UnitRows,
+    labels: &[u32],
+    config: &MetricsConfig,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Metrics, Error> {
+    evaluate(
+        rows,
+        labels,
+        rows,
+        labels,
+        Exclude::SameIndex,
+        config,
+        progress,
+    )
+}
+
+/// Judges how the gallery is ranked for each query; items with the query's label are its positives.
+///
+/// Ranks are exact, in the order that [`search`](crate::search()) describes, so the metrics do not depend on threads,
+/// blocks or processor. Labels are any `u32`. Queries without a positive are left out and counted in
+/// [`Metrics::left_out`]. Runs on rayon's current pool; no list of neighbours is kept. `progress` is called with the
+/// number of queries done and their total, one thread at a time, in ascending order.
+///
+/// # Errors
+///
+/// [`Error::LabelCount`] if a row lacks a label, [`Error::ZeroK`] for a cut of zero, [`Error::NoQueries`] if no query
+/// has a positive, [`Error::Dim`] if queries and gallery differ in dimension, and [`Error::TooManyRows`] for a gallery
+/// beyond 32-bit indices.
+///
+/// # Example
+///
+/// ```
+/// use crossbatch_retrieval::{Exclude, MetricsConfig, UnitRows, evaluate};
+///
+/// // Seen from the query, positives stand at ranks 2, 3 and 6: the example of `Metrics`.
+/// let angles = [0.0f32, 0.1, 0.2, 0.3, 0.4, 0.5];
+/// let gallery = UnitRows::new(angles.iter().flat_map(|a| [a.cos(), a.sin()]).collect(), 2)?;
+/// let query = UnitRows::new(vec![1.0, -0.1], 2)?;
+/// let metrics = evaluate(
+///     &query, &[1],
+///     &gallery, &[0, 1, 1, 0, 0, 1],
+///     Exclude::Nothing, &MetricsConfig::default(), &|_, _| {},
+/// )?;
+/// assert_eq!(metrics.recall(1), Some(0.0));
+/// assert_eq!(metrics.recall(10), Some(1.0));
+/// assert!((metrics.map_at_r - 7.0 / 18.0).abs() < 1e-12);
+/// assert!((metrics.mean_average_precision - 5.0 / 9.0).abs() < 1e-12);
+/// # Ok::<(), crossbatch_retrieval::Error>(())
+/// ```
+pub fn evaluate(
+    queries: &UnitRows,
+    query_labels: &[u32],
+    gallery: &UnitRows,
+    gallery_labels: &[u32],
+    exclude: Exclude,
+    config: &MetricsConfig,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Metrics, Error> {
+    check_labels("query set", queries, query_labels)?;
+    check_labels("gallery", gallery, gallery_labels)?;
+    if config.recall_at.contains(&0) {
+        return Err(Error::ZeroK);
+    }
+    let scan = Scan::new(queries, gallery, exclude)?;
+    let scores = score_all(
+        &scan,
+        query_labels,
+        gallery_labels,
+        &config.recall_at,
+        progress,
+    );
+    if scores.is_empty() {
+        return Err(Error::NoQueries {
+            queries: queries.len(),
+            gallery: gallery.len(),
+        });
+    }
+    let left_out = queries.len() - scores.len();
+    Ok(Metrics::from_scores(&scores, left_out, &config.recall_at))
+}
+
+fn check_labels(side: &'static str, rows: &UnitRows, labels: &[u32]) -> Result<(), Error> {
+    let (rows, labels) = (rows.len(), labels.len());
+    if rows == labels {
+        Ok(())
+    } else {
+        Err(Error::LabelCount { side, rows, labels })
+    }
+}
+
+/// The scores of the queries that have a positive, in query order.
+fn score_all(
+    scan: &Scan<'_>,
+    query_labels: &[u32],
+    gallery_labels: &[u32],
+    cuts: &[usize],
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Vec<Score> {
+    let index = LabelIndex::new(gallery_labels);
+    let tally = Tally::new(scan.queries.len(), progress);
+    let blocks: Vec<Vec<Score>> = (0..scan.queries.len().div_ceil(scan.blocks.queries))
+        .into_par_iter()
+        .map_init(
+            || (Vec::new(), Vec::new()),
+            |(buffer, counters), block| {
+                let scores = score_block(scan, block, query_labels, &index, cuts, buffer, counters);
+                tally.add(scan.block(block).len());
+                scores
+            },
+        )
+        .collect();
+    blocks.into_iter().flatten().collect()
+}
+
+/// The scores of one block of queries. `buffer` and `counters` are reused from block to block.
+fn score_block(
+    scan: &Scan<'_>,
+    block: usize,
+    query_labels: &[u32],
+    index: &LabelIndex<'_>,
+    cuts: &[usize],
+    buffer: &mut Vec<f32>,
+    counters: &mut Vec<RankCounter>,
+) -> Vec<Score> {
+    let queries = scan.block(block);
+    counters.resize_with(scan.blocks.queries, || RankCounter::new(scan.gallery.dim()));
+    for (query, counter) in queries.clone().zip(counters.iter_mut()) {
+        let same_label = index.with(query_labels[query]).iter();
+        let met = same_label.filter(|&&item| !scan.exclude.hides(query, item as usize));
+        counter.start(met.map(|&item| Seen {
+            similarity: scan.exact(query, item),
+            index: item,
+        }));
+    }
+    let counters = &mut counters[..queries.len()];
+    if counters.iter().all(|counter| counter.positives() == 0) {
+        return Vec::new();
+    }
+    scan.visit(queries.clone(), buffer, |query, first, similarities| {
+        counters[query - queries.start].meet(first, similarities, |item| scan.exact(query, item));
+    });
+    let mut ranks = Vec::new();
+    let counted = counters.iter().filter(|counter| counter.positives() > 0);
+    counted
+        .map(|counter| {
+            counter.finish(&mut ranks);
+            Score::from_ranks(&ranks, cuts)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::Blocks;
+
+    fn quiet() -> &'static (dyn Fn(usize, usize) + Sync) {
+        &|_, _| {}
+    }
+
+    /// Unit vectors at these angles, in degrees.
+    fn at_angles(angles: &[f32]) -> UnitRows {
+        let data = angles
+            .iter()
+            .flat_map(|a| [a.to_radians().cos(), a.to_radians().sin()]);
+        UnitRows::new(data.collect(), 2).unwrap()
+    }
+
+    #[test]
+    fn two_classes_on_a_circle() {
+        // Nearest first:   0° sees 10 A, 35 B, 50 A, 91 B;   10° sees 0 A, 35 B, 50 A, 91 B;
+        // 35° sees 50 A, 10 A, 0 A, 91 B;   50° sees 35 B, 10 A, 91 B, 0 A;   91° sees 50 A, 35 B, ...
+        let rows = at_angles(&[0.0, 10.0, 35.0, 50.0, 91.0]);
+        let config = MetricsConfig {
+            recall_at: vec![1, 2, 4],
+        };
+        let metrics = evaluate_self(&rows, &[0, 0, 1, 0, 1], &config, quiet()).unwrap();
+        // Ranks of positives: {1, 3}, {1, 3}, {4}, {2, 4}, {2}.
+        assert_eq!(metrics.recall_at, [(1, 0.4), (2, 0.8), (4, 1.0)]);
+        assert_eq!(
+            metrics.precision_at,
+            [(1, 0.4), (2, 0.4), (4, (0.5 * 3.0 + 0.25 * 2.0) / 5.0)]
+        );
+        assert!((metrics.r_precision - (0.5 * 3.0) / 5.0).abs() < 1e-15);
+        assert!((metrics.map_at_r - (0.5 + 0.5 + 0.0 + 0.25 + 0.0) / 5.0).abs() < 1e-15);
+        let average = (5.0 / 6.0 + 5.0 / 6.0 + 1.0 / 4.0 + 1.0 / 2.0 + 1.0 / 2.0) / 5.0;
+        assert!((metrics.mean_average_precision - average).abs() < 1e-15);
+        assert!(
+            (metrics.mean_reciprocal_rank - (1.0 + 1.0 + 0.25 + 0.5 + 0.5) / 5.0).abs() < 1e-15
+        );
+        assert_eq!((metrics.queries, metrics.left_out), (5, 0));
+    }
+
+    #[test]
+    fn singletons_are_left_out_but_stand_in_the_way() {
+        let rows = at_angles(&[0.0, 5.0, 20.0]);
+        let metrics = evaluate_self(&rows, &[3, 9, 3], &MetricsConfig::default(), quiet()).unwrap();
+        assert_eq!((metrics.queries, metrics.left_out), (2, 1));
+        assert_eq!(metrics.recall(1), Some(0.0));
+        assert_eq!(metrics.recall(10), Some(1.0));
+        assert_eq!(metrics.recall(7), None);
+        assert_eq!(metrics.precision(10), Some(0.1));
+        assert_eq!(metrics.mean_average_precision, 0.5);
+    }
+
+    #[test]
+    fn equal_rows_rank_by_index() {
+        let rows = UnitRows::new(vec![1.0; 12], 3).unwrap();
+        let metrics = evaluate_self(&rows, &[0, 1, 0, 1], &MetricsConfig::default(), quiet());
+        // Ranks: 0 → {2 at 2}, 1 → {3 at 3}, 2 → {0 at 1}, 3 → {1 at 2}.
+        let metrics = metrics.unwrap();
+        assert_eq!(metrics.recall(1), Some(0.25));
+        let expected = (1.0 / 2.0 + 1.0 / 3.0 + 1.0 + 1.0 / 2.0) / 4.0;
+        assert_eq!(metrics.mean_reciprocal_rank, expected);
+    }
+
+    #[test]
+    fn mistakes_are_errors() {
+        let rows = at_angles(&[0.0, 5.0]);
+        let config = MetricsConfig::default();
+        let found = evaluate_self(&rows, &[1], &config, quiet());
+        assert_eq!(
+            found,
+            Err(Error::LabelCount {
+                side: "query set",
+                rows: 2,
+                labels: 1
+            })
+        );
+        let found = evaluate(
+            &rows,
+            &[1, 2],
+            &rows,
+            &[],
+            Exclude::Nothing,
+            &config,
+            quiet(),
+        );
+        assert_eq!(
+            found,
+            Err(Error::LabelCount {
+                side: "gallery",
+                rows: 2,
+                labels: 0
+            })
+        );
+        let found = evaluate_self(&rows, &[1, 2], &config, quiet());
+        assert_eq!(
+            found,
+            Err(Error::NoQueries {
+                queries: 2,
+                gallery: 2
+            })
+        );
+        let zero = MetricsConfig {
+            recall_at: vec![1, 0],
+        };
+        assert_eq!(
+            evaluate_self(&rows, &[1, 1], &zero, quiet()),
+            Err(Error::ZeroK)
+        );
+    }
+
+    #[test]
+    fn block_sizes_change_nothing() {
+        // Families of near-copies, 1e-6 apart, so that f32 cannot order them; labels cut across families.
+        let data = (0..500 * 24)
+            .map(|i| ((i / 24 % 9 * 31 + i % 24) as f32).sin() + ((i * 37) as f32).sin() * 1e-6)
+            .collect();
+        let rows = UnitRows::new(data, 24).unwrap();
+        let labels: Vec<u32> = (0..500).map(|i| i % 13 * i % 31).collect();
+        let mut scan = Scan::new(&rows, &rows, Exclude::SameIndex).unwrap();
+        let cuts = [1, 10];
+        let expected = score_all(&scan, &labels, &labels, &cuts, quiet());
+        for (queries, gallery) in [(1, 1), (1, 500), (3, 17), (64, 5), (500, 500), (33, 256)] {
+            scan.blocks = Blocks { queries, gallery };
+            let scores = score_all(&scan, &labels, &labels, &cuts, quiet());
+            assert!(scores == expected, "{queries} x {gallery}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Everything that is checked through the public interface.
+
+mod golden;
+mod metrics;
+mod naive;
+mod search;
+mod threads;

@@ -1,0 +1,140 @@
+//! From a recipe's `[data]` to images in memory.
+
+use crossbatch_data::{self as data, DataConfig, Dataset, ImageSpec, Images, Split};
+
+use crate::{error::Error, events::Observer, recipe::Recipe};
+
+/// A recipe's data set and its decoded parts.
+#[derive(Debug)]
+pub struct TrainingData {
+    /// The data set.
+    pub dataset: Dataset,
+    /// Training images.
+    pub train: LoadedSplit,
+    /// Validation images, where classes are held out.
+    pub validation: Option<LoadedSplit>,
+    /// Test images.
+    pub test: LoadedSplit,
+}
+
+/// The readable images of one split, with dense labels.
+#[derive(Debug)]
+pub struct LoadedSplit {
+    /// The images.
+    pub images: Images,
+    /// Class of each image, dense within the split.
+    pub labels: Vec<u32>,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// How images of this recipe become network input: what the recipe says, else what fits the data.
+pub fn image_spec(recipe: &Recipe, kind: data::Kind) -> ImageSpec {
+    let ink = kind.ink_on_paper();
+    ImageSpec {
+        size: recipe.data.image_size,
+        channels: recipe.data.channels.unwrap_or(if ink { 1 } else { 3 }),
+        invert: recipe.data.invert.unwrap_or(ink),
+    }
+}
+
+/// Names of the classes of some samples, in the order of [`LoadedSplit`]'s dense labels.
+pub fn class_names(dataset: &Dataset, indices: &[usize]) -> Vec<String> {
+    let mut classes: Vec<u32> = indices.iter().map(|&index| dataset.samples[index].class).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    classes.into_iter().map(|class| dataset.classes[class as usize].clone()).collect()
+}
+
+impl TrainingData {
+    /// Opens the recipe's data set and says what was recognised.
+    ///
+    /// # Errors
+    ///
+    /// What [`crossbatch_data::open`] says.
+    pub fn open(recipe: &Recipe, observer: &dyn Observer) -> Result<Dataset, Error> {
+        let data = &recipe.data;
+        let dataset = data::open(&DataConfig {
+            path: data.path.clone(),
+            kind: data.kind,
+            train_list: data.train_list.clone(),
+            test_list: data.test_list.clone(),
+            test_fraction: data.test_fraction,
+            validation: data.validation,
+            split_seed: data.split_seed,
+            glyphs: data.glyphs.clone(),
+        })?;
+        observer.note(&format!("data: {}", dataset.description));
+        for warning in &dataset.warnings {
+            observer.warn(warning);
+        }
+        Ok(dataset)
+    }
+
+    /// Opens the recipe's data set and decodes all of it once.
+    ///
+    /// # Errors
+    ///
+    /// If the data set cannot be opened, or nothing of a split can be read. Single unreadable images
+    /// are left out with a counted warning.
+    pub fn load(recipe: &Recipe, observer: &dyn Observer) -> Result<Self, Error> {
+        let dataset = Self::open(recipe, observer)?;
+        let spec = image_spec(recipe, dataset.kind);
+        let load = |split| LoadedSplit::load(&dataset, split, spec, recipe.data.cache_mib, observer);
+        let train = load(Split::Train)?;
+        let has_validation = !dataset.indices(Split::Validation).is_empty();
+        let validation = if has_validation { Some(load(Split::Validation)?) } else { None };
+        let test = load(Split::Test)?;
+        Ok(Self { dataset, train, validation, test })
+    }
+}
+
+impl LoadedSplit {
+    /// Decodes the images of one split.
+    ///
+    /// # Errors
+    ///
+    /// If none of them can be read.
+    pub fn load(
+        dataset: &Dataset,
+        split: Split,
+        spec: ImageSpec,
+        cache_mib: usize,
+        observer: &dyn Observer,
+    ) -> Result<Self, Error> {
+        let name = match split {
+            Split::Train => "training",
+            Split::Validation => "validation",
+            Split::Test => "test",
+        };
+        let stage = format!("reading {name} images");
+        let progress = |done, total| observer.progress(&stage, done, total);
+        let indices = dataset.indices(split);
+        let (images, unreadable) = data::load(dataset, &indices, spec, cache_mib << 20, &progress)?;
+        let describe = |image: &data::Unreadable| format!("{} ({})", image.name, image.reason);
+        if images.is_empty() {
+            let first = unreadable.first().map_or_else(|| "there is none".to_owned(), describe);
+            return Err(Error::NothingReadable { split: name, data: dataset.description.clone(), first });
+        }
+        if !unreadable.is_empty() {
+            let shown: Vec<String> = unreadable.iter().take(3).map(describe).collect();
+            let more = if unreadable.len() > shown.len() { ", …" } else { "" };
+            observer.warn(&format!(
+                "left out {} unreadable {name} image(s): {}{more}",
+                unreadable.len(),
+                shown.join(", "),
+            ));
+        }
+        let (labels, classes) = dense(&images.labels());
+        Ok(Self { images, labels, classes })
+    }
+}
+
+/// Classes renumbered `0..n` in ascending order.
+fn dense(classes: &[u32]) -> (Vec<u32>, usize) {
+    let mut distinct = classes.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let dense = |class| distinct.partition_point(|&other| other < class) as u32;
+    (classes.iter().map(|&class| dense(class)).collect(), distinct.len())
+}

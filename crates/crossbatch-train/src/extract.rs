@@ -1,0 +1,105 @@
+//! Embeddings of many images, and the metrics of those.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, TensorData},
+};
+use crossbatch_data::Images;
+use crossbatch_models::{Embedder, Mode};
+use crossbatch_retrieval::{MetricsConfig, UnitRows, evaluate_self};
+
+use crate::{data::LoadedSplit, error::Error, summary::Metrics};
+
+/// Embeddings `[N, D]` of all images, in inference mode, row-major.
+///
+/// # Errors
+///
+/// If an image has become unreadable since it was loaded.
+pub fn embed(
+    embedder: &Embedder,
+    images: &Images,
+    batch: usize,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Vec<f32>, Error> {
+    let embedder = embedder.valid();
+    let device = Device::flex();
+    let positions: Vec<usize> = (0..images.len()).collect();
+    let mut embeddings = Vec::new();
+    let mut done = 0;
+    progress(done, images.len());
+    for positions in positions.chunks(batch.max(1)) {
+        let rows = embedder.forward(image_tensor(images, positions, &device)?, Mode::Inference);
+        embeddings.extend(rows.into_data().try_to_vec::<f32>().expect("embeddings are f32"));
+        done += positions.len();
+        progress(done, images.len());
+    }
+    Ok(embeddings)
+}
+
+/// Some images as a tensor `[B, C, S, S]`.
+pub(crate) fn image_tensor(
+    images: &Images,
+    positions: &[usize],
+    device: &Device,
+) -> Result<Tensor<4>, Error> {
+    let spec = images.spec();
+    let mut pixels = Vec::new();
+    images.write_f32(positions, &mut pixels)?;
+    let shape = [positions.len(), spec.channels, spec.size, spec.size];
+    Ok(Tensor::from_data(TensorData::new(pixels, shape), device))
+}
+
+/// Metrics of a network on a split, each image a query against all others.
+///
+/// # Errors
+///
+/// If the embeddings are not finite or no class has two images.
+pub fn evaluate_model(
+    embedder: &Embedder,
+    split: &LoadedSplit,
+    batch: usize,
+    recall: &[usize],
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Metrics, Error> {
+    let embeddings = embed(embedder, &split.images, batch, progress)?;
+    let dim = embeddings.len() / split.images.len();
+    evaluate(embeddings, dim, &split.labels, recall)
+}
+
+/// Metrics of raw pixels at the network's input size, the training images' mean removed, by cosine:
+/// the floor that anything trained must beat.
+///
+/// # Errors
+///
+/// As [`evaluate_model`].
+pub fn evaluate_raw(
+    train: &Images,
+    test: &LoadedSplit,
+    recall: &[usize],
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Metrics, Error> {
+    let spec = train.spec();
+    let dim = spec.channels * spec.size * spec.size;
+    let mut sums = vec![0.0f64; dim];
+    let mut pixels = Vec::new();
+    for position in 0..train.len() {
+        train.write_f32(&[position], &mut pixels)?;
+        sums.iter_mut().zip(&pixels).for_each(|(sum, &value)| *sum += f64::from(value));
+    }
+    let mean: Vec<f32> = sums.iter().map(|sum| (sum / train.len() as f64) as f32).collect();
+
+    let positions: Vec<usize> = (0..test.images.len()).collect();
+    let mut rows = Vec::new();
+    test.images.write_f32(&positions, &mut rows)?;
+    for row in rows.chunks_mut(dim) {
+        row.iter_mut().zip(&mean).for_each(|(value, mean)| *value -= mean);
+    }
+    progress(test.images.len(), test.images.len());
+    evaluate(rows, dim, &test.labels, recall)
+}
+
+fn evaluate(rows: Vec<f32>, dim: usize, labels: &[u32], recall: &[usize]) -> Result<Metrics, Error> {
+    let rows = UnitRows::new(rows, dim)?;
+    let config = MetricsConfig { recall_at: Metrics::cuts(recall) };
+    Ok(evaluate_self(&rows, labels, &config, &|_, _| {})?.into())
+}

@@ -1,0 +1,36 @@
+//! What happens in a run: recipe, training step, loop, checkpoint, evaluation.
+//!
+//! [`run`] is the whole of `crossbatch train`: it opens the data, measures raw pixels and the
+//! untrained network, trains (first without memory, where the recipe asks to compare), measures, and
+//! writes the run folder. [`RunFolder`] reads one back. [`Trainer`] is the loop alone, [`Step`] its
+//! middle.
+
+mod checkpoint;
+mod data;
+mod error;
+mod events;
+mod extract;
+mod files;
+mod folder;
+mod recipe;
+mod run;
+mod sinks;
+mod step;
+mod summary;
+mod trainer;
+
+pub use data::{LoadedSplit, TrainingData, class_names, image_spec};
+pub use error::Error;
+pub use events::{Evaluation, Observer, Phase, Silent, StepEvent};
+pub use extract::{embed, evaluate_model, evaluate_raw};
+pub use files::write_atomically;
+pub use folder::{RunFolder, TrainedModel};
+pub use recipe::{
+    BatchRecipe, DataRecipe, DeviceChoice, EvaluationRecipe, FORMAT_VERSION, LossKind, LossRecipe,
+    MemoryRecipe, MemorySize, ModelRecipe, OptimizerKind, OptimizerRecipe, Recipe, RecipeError,
+    Report, Schedule, Source, TrainRecipe,
+};
+pub use run::{Outcome, RunConfig, run};
+pub use step::{Batch, Step};
+pub use summary::{MetricSet, Metrics, Summary};
+pub use trainer::Trainer;

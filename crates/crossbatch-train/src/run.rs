@@ -1,0 +1,225 @@
+//! The whole of `crossbatch train`.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use crossbatch_models::Embedder;
+
+use crate::{
+    checkpoint,
+    data::{LoadedSplit, TrainingData, image_spec},
+    error::Error,
+    events::{Evaluation, Observer, Phase},
+    extract::{evaluate_model, evaluate_raw},
+    files::write_atomically,
+    folder::RunFolder,
+    recipe::{DeviceChoice, FORMAT_VERSION, Recipe, Report},
+    sinks::{Record, Sinks},
+    summary::{MetricSet, Metrics, Summary},
+    trainer::Trainer,
+};
+
+/// What [`run`] is asked to do.
+#[derive(Debug, Clone)]
+pub struct RunConfig {
+    /// The recipe; for a continued run its settings.
+    pub recipe: Recipe,
+    /// The run folder.
+    pub folder: PathBuf,
+    /// Continue the run in that folder.
+    pub resume: bool,
+    /// The command line, for the record.
+    pub command: Vec<String>,
+    /// Threads in use, for the record.
+    pub threads: usize,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Everything is done and written.
+    Finished(Box<Summary>),
+    /// It was asked to stop; everything up to this step is saved.
+    Stopped {
+        /// The network that was being trained.
+        phase: Phase,
+        /// Its steps done.
+        step: u64,
+    },
+}
+
+/// Measures raw pixels and the untrained network, trains, measures, and writes the run folder.
+///
+/// # Errors
+///
+/// See [`Error`]. What was written before stays readable.
+pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error> {
+    let mut recipe = config.recipe;
+    let existing = if config.resume { Some(RunFolder::open(&config.folder)?) } else { None };
+    // A folder in use is refused before minutes are spent on reading images.
+    if existing.is_none() && config.folder.is_dir() {
+        RunFolder::create(&config.folder, &recipe)?;
+        fs_err::remove_file(config.folder.join("recipe.toml"))?;
+    }
+
+    let data = TrainingData::load(&recipe, observer)?;
+    let spec = image_spec(&recipe, data.dataset.kind);
+    recipe.data.kind = Some(data.dataset.kind);
+    recipe.data.channels = Some(spec.channels);
+    recipe.data.invert = Some(spec.invert);
+    // Fails early, before anything is measured or written.
+    let trainer = Trainer::new(&recipe, &data.train)?;
+    let slots = trainer.slots();
+    if trainer.refilled_classes() > 0 {
+        observer.warn(&format!(
+            "{} training classes have fewer than `batch.images = {}` images; theirs repeat within a batch",
+            trainer.refilled_classes(),
+            recipe.batch.images
+        ));
+    }
+    drop(trainer);
+
+    let folder = match existing {
+        Some(folder) => {
+            folder.write_recipe(&recipe)?;
+            folder
+        }
+        None => RunFolder::create(&config.folder, &recipe)?,
+    };
+    let command = serde_json::json!({
+        "format_version": FORMAT_VERSION,
+        "command": config.command,
+        "crossbatch": env!("CARGO_PKG_VERSION"),
+        "device": recipe.device,
+        "threads": config.threads,
+        "resumed": config.resume,
+    });
+    write_atomically(&folder.path().join("command.json"), format!("{command:#}\n").as_bytes())?;
+
+    let run = Run { recipe: &recipe, data: &data, folder: &folder, observer };
+    let raw = evaluate_raw(&data.train.images, &data.test, &recipe.evaluation.recall, &|done, total| {
+        observer.progress("measuring raw pixels", done, total);
+    })?;
+    let untrained = Embedder::new(&recipe.embedder_config(), recipe.seed, &Device::flex());
+    let untrained = run.measure(&untrained, &data.test, "measuring the untrained network")?;
+
+    let mut without_memory = None;
+    if recipe.compare_without_memory && recipe.memory.size.is_on() {
+        let plain = recipe.without_memory();
+        match (Run { recipe: &plain, ..run }).train(Phase::WithoutMemory)? {
+            Trained::Finished { metrics, seconds } => without_memory = Some((metrics, seconds)),
+            Trained::Stopped { step } => {
+                return Ok(Outcome::Stopped { phase: Phase::WithoutMemory, step });
+            }
+        }
+    }
+    let (trained, train_seconds) = match run.train(Phase::Main)? {
+        Trained::Finished { metrics, seconds } => (metrics, seconds),
+        Trained::Stopped { step } => return Ok(Outcome::Stopped { phase: Phase::Main, step }),
+    };
+
+    let (without_memory, without_memory_train_seconds) = without_memory.unzip();
+    let summary = Summary {
+        format_version: FORMAT_VERSION,
+        recipe: recipe.name.clone(),
+        data: data.dataset.description.clone(),
+        report: recipe.train.report,
+        metrics: MetricSet { raw, untrained, without_memory, trained },
+        steps: recipe.steps,
+        memory_slots: slots,
+        train_seconds,
+        without_memory_train_seconds,
+        seed: recipe.seed,
+        device: match recipe.device {
+            DeviceChoice::Cpu => "cpu".to_owned(),
+        },
+        threads: config.threads,
+        crossbatch: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    folder.write_summary(&summary)?;
+    Ok(Outcome::Finished(Box::new(summary)))
+}
+
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    recipe: &'a Recipe,
+    data: &'a TrainingData,
+    folder: &'a RunFolder,
+    observer: &'a dyn Observer,
+}
+
+enum Trained {
+    Finished { metrics: Metrics, seconds: f64 },
+    Stopped { step: u64 },
+}
+
+impl Run<'_> {
+    /// Trains one network, from its checkpoint where there is one, and measures it on the test
+    /// classes.
+    fn train(self, phase: Phase) -> Result<Trained, Error> {
+        let Self { recipe, data, folder, observer } = self;
+        let path = folder.phase(phase);
+        fs_err::create_dir_all(&path)?;
+        let mut trainer = Trainer::new(recipe, &data.train)?;
+        if checkpoint::path(&path).exists() {
+            trainer.restore(&path)?;
+        }
+        let mut sinks = Sinks::open(&path, trainer.done())?;
+        observer.training(phase, trainer.slots(), trainer.done(), recipe.steps);
+
+        while trainer.done() < recipe.steps {
+            let event = trainer.step()?;
+            observer.step(phase, &event);
+            let done = event.step;
+            sinks.write(&Record::Step(event))?;
+            if is_due(done, recipe.evaluation.every) && done < recipe.steps || (done == recipe.steps && data.validation.is_some()) {
+                let evaluation = self.evaluate(phase, &mut trainer)?;
+                observer.evaluated(phase, &evaluation);
+                sinks.write(&Record::Evaluation(evaluation))?;
+            }
+            let stop = observer.stop();
+            if is_due(done, recipe.train.checkpoint_every) || stop || done == recipe.steps {
+                trainer.save(&path)?;
+            }
+            if stop && done < recipe.steps {
+                return Ok(Trained::Stopped { step: done });
+            }
+        }
+
+        let config = recipe.embedder_config();
+        folder.write_weights(phase, Report::Last, trainer.embedder(), &config, trainer.done())?;
+        let embedder = match recipe.train.report {
+            Report::Last => trainer.embedder().clone(),
+            Report::Best => folder.load_weights(phase, Report::Best, recipe)?,
+        };
+        let metrics = self.measure(&embedder, &data.test, "measuring the trained network")?;
+        Ok(Trained::Finished { metrics, seconds: trainer.seconds() })
+    }
+
+    /// Measures on the validation classes, keeping the best weights; without any, on the test
+    /// classes, which choose nothing.
+    fn evaluate(self, phase: Phase, trainer: &mut Trainer<'_>) -> Result<Evaluation, Error> {
+        let (split, name) = match &self.data.validation {
+            Some(validation) => (validation, "validation"),
+            None => (&self.data.test, "test"),
+        };
+        let metrics = self.measure(trainer.embedder(), split, &format!("measuring {name} classes"))?;
+        let step = trainer.done();
+        let best = self.data.validation.is_some() && trainer.improves(metrics.recall(1));
+        if best {
+            let config = self.recipe.embedder_config();
+            self.folder.write_weights(phase, Report::Best, trainer.embedder(), &config, step)?;
+        }
+        Ok(Evaluation { step, split: name.to_owned(), metrics, best })
+    }
+
+    fn measure(self, embedder: &Embedder, split: &LoadedSplit, stage: &str) -> Result<Metrics, Error> {
+        let evaluation = &self.recipe.evaluation;
+        let progress = |done, total| self.observer.progress(stage, done, total);
+        evaluate_model(embedder, split, evaluation.batch, &evaluation.recall, &progress)
+    }
+}
+
+fn is_due(step: u64, every: u64) -> bool {
+    every > 0 && step.is_multiple_of(every)
+}

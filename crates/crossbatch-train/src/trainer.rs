@@ -1,0 +1,230 @@
+//! The loop around the step: batches in, events out.
+
+use std::time::Instant;
+
+use burn::{
+    optim::{AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig},
+    tensor::Device,
+};
+use crossbatch::{ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, ObjectiveOutput, Rows};
+use crossbatch_data::{EpochPlan, plan_epoch};
+use crossbatch_models::{Embedder, EmbedderConfig};
+
+use crate::{
+    checkpoint::{self, Position},
+    data::LoadedSplit,
+    error::Error,
+    events::StepEvent,
+    extract::image_tensor,
+    recipe::{OptimizerKind, OptimizerRecipe, Recipe},
+    step::{Batch, Step},
+};
+
+/// Trains one network on one split, step by step.
+pub struct Trainer<'a> {
+    recipe: &'a Recipe,
+    data: &'a LoadedSplit,
+    device: Device,
+    step: Step,
+    plan: EpochPlan,
+    position: Position,
+    kept: Option<u64>,
+}
+
+impl<'a> Trainer<'a> {
+    /// An untrained network, an empty memory, and the first epoch's plan.
+    ///
+    /// # Errors
+    ///
+    /// If the classes do not allow the recipe's batches, or a batch does not fit the memory.
+    pub fn new(recipe: &'a Recipe, data: &'a LoadedSplit) -> Result<Self, Error> {
+        let device = Device::flex().autodiff();
+        let batch = recipe.batch.classes * recipe.batch.images;
+        let slots = recipe.memory.size.slots(data.images.len());
+        if recipe.memory.size.is_on() && slots < batch {
+            let size = recipe.memory.size.to_string();
+            return Err(Error::MemoryTooSmall { size, slots, batch });
+        }
+        let plan = Self::plan(recipe, data, 0)?;
+        let config = ObjectiveConfig {
+            reduction: recipe.loss.reduction,
+            memory_weight: recipe.memory.weight,
+            same_image: recipe.memory.same_image,
+        };
+        let embedding = recipe.model.embedding_size;
+        let step = Step {
+            embedder: Embedder::new(&recipe.embedder_config(), recipe.seed, &device),
+            optimizer: optimizer(&recipe.optimizer),
+            objective: Objective::new(ContrastiveLoss { margin: recipe.loss.margin }, config),
+            memory: (slots > 0).then(|| MemoryRing::new(slots, embedding, &device)),
+        };
+        Ok(Self { recipe, data, device, step, plan, position: Position::default(), kept: None })
+    }
+
+    fn plan(recipe: &Recipe, data: &LoadedSplit, epoch: u64) -> Result<EpochPlan, Error> {
+        let batch = &recipe.batch;
+        let plan =
+            plan_epoch(batch.sampler, &data.labels, batch.classes, batch.images, recipe.seed, epoch)?;
+        Ok(plan)
+    }
+
+    /// The network as it stands.
+    pub fn embedder(&self) -> &Embedder {
+        &self.step.embedder
+    }
+
+    /// Steps done.
+    pub fn done(&self) -> u64 {
+        self.position.step
+    }
+
+    /// Seconds spent in steps.
+    pub fn seconds(&self) -> f64 {
+        self.position.seconds
+    }
+
+    /// Slots of the memory, 0 without one.
+    pub fn slots(&self) -> usize {
+        self.step.memory.as_ref().map_or(0, MemoryRing::capacity)
+    }
+
+    /// Classes with fewer images than a batch takes of each, so that images repeat within a batch.
+    pub fn refilled_classes(&self) -> usize {
+        self.plan.refilled_classes
+    }
+
+    /// Notes a validation R@1; says whether it is the highest so far.
+    pub(crate) fn improves(&mut self, recall: f64) -> bool {
+        let better = self.position.best.is_none_or(|best| recall > best);
+        if better {
+            self.position.best = Some(recall);
+        }
+        better
+    }
+
+    /// Saves everything that training needs to go on into `folder`.
+    pub(crate) fn save(&mut self, folder: &std::path::Path) -> Result<(), Error> {
+        self.position.cursor = self.step.memory.as_ref().map_or(0, MemoryRing::cursor);
+        checkpoint::save(folder, &self.step, &self.position)?;
+        self.kept = Some(self.position.step);
+        Ok(())
+    }
+
+    /// Goes back to where [`save`](Self::save) was called.
+    pub(crate) fn restore(&mut self, folder: &std::path::Path) -> Result<(), Error> {
+        self.position = checkpoint::restore(folder, &mut self.step)?;
+        self.plan = Self::plan(self.recipe, self.data, self.position.epoch)?;
+        self.kept = Some(self.position.step);
+        Ok(())
+    }
+
+    /// One training step.
+    ///
+    /// # Errors
+    ///
+    /// If an image has become unreadable or the loss is no number; no weight has changed then.
+    pub fn step(&mut self) -> Result<StepEvent, Error> {
+        let started = Instant::now();
+        while self.position.taken >= self.plan.batches.len() {
+            self.position.epoch += 1;
+            self.position.taken = 0;
+            self.plan = Self::plan(self.recipe, self.data, self.position.epoch)?;
+        }
+        let ids = &self.plan.batches[self.position.taken];
+        let positions: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
+        let labels: Vec<u32> = positions.iter().map(|&position| self.data.labels[position]).collect();
+        let batch = Batch {
+            images: image_tensor(&self.data.images, &positions, &self.device)?,
+            rows: Rows { labels: &labels, ids },
+        };
+
+        let number = self.position.step + 1;
+        let lr = self.recipe.optimizer.rate(number, self.recipe.steps);
+        let remember = number > self.recipe.memory.start;
+        let kept = self.kept;
+        let mut event = None;
+        self.step.run(batch, number, lr, remember, |output| {
+            event = Some(losses(output, number, lr, kept)?);
+            Ok(())
+        })?;
+
+        self.position.step = number;
+        self.position.taken += 1;
+        self.position.seconds += started.elapsed().as_secs_f64();
+        Ok(StepEvent {
+            epoch: self.position.epoch,
+            memory_filled: self.step.memory.as_ref().map_or(0, MemoryRing::len),
+            images: positions.len(),
+            seconds: self.position.seconds,
+            ..event.expect("a step that succeeds was accepted")
+        })
+    }
+}
+
+/// The numbers of a step, or an error where they are none.
+fn losses(output: &ObjectiveOutput, step: u64, lr: f64, kept: Option<u64>) -> Result<StepEvent, Error> {
+    let number = |tensor: &burn::tensor::Tensor<1>| tensor.clone().into_scalar::<f32>();
+    let loss = number(&output.total);
+    let batch_loss = number(&output.batch.value);
+    let memory = output.memory.as_ref();
+    let memory_loss = memory.map(|term| number(&term.value));
+    if !loss.is_finite() {
+        let memory_loss = memory_loss.unwrap_or(0.0);
+        return Err(Error::NotFinite { step, value: loss, batch_loss, memory_loss, kept, lr });
+    }
+    Ok(StepEvent {
+        step,
+        epoch: 0,
+        lr,
+        loss,
+        batch_loss,
+        memory_loss,
+        batch_positives: number(&output.batch.positives),
+        batch_active_negatives: number(&output.batch.active_negatives),
+        memory_positives: memory.map(|term| number(&term.positives)),
+        memory_active_negatives: memory.map(|term| number(&term.active_negatives)),
+        memory_filled: 0,
+        images: 0,
+        seconds: 0.0,
+    })
+}
+
+impl Recipe {
+    /// The network that this recipe trains. Call it on a resolved recipe: `data.channels` left out
+    /// means 3 here.
+    pub fn embedder_config(&self) -> EmbedderConfig {
+        EmbedderConfig {
+            backbone: self.model.backbone,
+            channels: self.data.channels.unwrap_or(3),
+            size: self.data.image_size,
+            embedding: self.model.embedding_size,
+        }
+    }
+}
+
+fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
+    let decay = (recipe.weight_decay > 0.0)
+        .then(|| WeightDecayConfig::new(recipe.weight_decay as f32));
+    match recipe.kind {
+        OptimizerKind::Adam => AdamConfig::new()
+            .with_beta_1(recipe.betas[0])
+            .with_beta_2(recipe.betas[1])
+            .with_epsilon(recipe.epsilon)
+            .with_weight_decay(decay)
+            .init(),
+        OptimizerKind::Adamw => AdamWConfig::new()
+            .with_beta_1(recipe.betas[0])
+            .with_beta_2(recipe.betas[1])
+            .with_epsilon(recipe.epsilon)
+            .with_weight_decay(recipe.weight_decay as f32)
+            .init(),
+        OptimizerKind::Sgd => {
+            let momentum = (recipe.momentum > 0.0).then(|| MomentumConfig {
+                momentum: recipe.momentum,
+                dampening: 0.0,
+                nesterov: false,
+            });
+            SgdConfig::new().with_weight_decay(decay).with_momentum(momentum).init()
+        }
+    }
+}

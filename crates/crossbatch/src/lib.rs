@@ -1,0 +1,50 @@
+//! Cross-batch memory for embedding learning, on [Burn](https://burn.dev).
+//!
+//! While an embedding network trains, a [`MemoryRing`] remembers the embeddings of past batches, so
+//! that every anchor meets tens of thousands of negatives instead of a batch of them. Features
+//! drift slowly, so the stale ones still serve (Wang et al., "Cross-Batch Memory for Embedding
+//! Learning", CVPR 2020).
+//!
+//! Four types carry the method:
+//!
+//! - [`MemoryRing`]: a first-in-first-out ring of detached embeddings with label, sample id and
+//!   birth step per slot;
+//! - [`Relation`]: which pairs are positive, which negative, and which are left out;
+//! - [`PairLoss`]: what a pair costs; [`ContrastiveLoss`] is the paper's;
+//! - [`Objective`]: batch loss + weight x memory loss, with the pair counts that explain them.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use crossbatch::{ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, Reduction, Rows};
+//!
+//! let device = Device::flex().autodiff();
+//! let mut memory = MemoryRing::new(4, 2, &device);
+//! let objective = Objective::new(
+//!     ContrastiveLoss { margin: 0.5 },
+//!     ObjectiveConfig { reduction: Reduction::Sum, ..Default::default() },
+//! );
+//!
+//! // One step: embeddings of two images of class 7, ids 0 and 1.
+//! let anchors = Tensor::<2>::from_data([[1.0, 0.0], [0.6, 0.8]], &device).require_grad();
+//! let rows = Rows { labels: &[7, 7], ids: &[0, 1] };
+//! let own = memory.enqueue(anchors.clone(), rows, 0).unwrap();
+//! let output = objective.forward(anchors.clone(), rows, Some((&memory, &own[..])));
+//!
+//! // Each anchor has one positive at similarity 0.6, in the batch and again in the memory.
+//! let value = output.total.clone().into_scalar::<f32>();
+//! assert!((value - (0.4 + 0.4)).abs() < 1e-6);
+//! let gradients = output.total.backward();
+//! assert!(anchors.grad(&gradients).is_some());
+//! ```
+
+mod loss;
+mod memory;
+mod objective;
+mod pair_loss;
+mod relation;
+
+pub use loss::{ContrastiveLoss, PairLoss};
+pub use memory::{EnqueueError, MemoryColumns, MemoryRing};
+pub use objective::{Objective, ObjectiveConfig, ObjectiveOutput};
+pub use pair_loss::{PairLossOutput, Reduction, pair_loss};
+pub use relation::{Relation, Rows, SameImage};

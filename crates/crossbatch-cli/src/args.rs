@@ -80,6 +80,10 @@ pub(crate) struct TrainArgs {
 
 /// Measure a run's weights on its test classes
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch eval runs/mine
+  crossbatch eval runs/mine --recall 2,5 --format json
+  crossbatch eval runs/mine --data other-photos/")]
 pub(crate) struct EvalArgs {
     /// Run folder made by `crossbatch train`
     #[arg(value_name = "RUN")]
@@ -103,7 +107,12 @@ pub(crate) struct EvalArgs {
 #[command(after_help = "The end of the output's name chooses its format:
   .safetensors  `embeddings` f32 [N, D], `labels` i64 [N] where known, names in the metadata
   .npy          embeddings f32 [N, D], NumPy format 1; the names go to NAME.names.txt beside it
-  .csv          name, label, and one column a number")]
+  .csv          name, label, and one column a number
+Labels come from lists; in a folder they are the names of its sub-folders.
+
+Examples:
+  crossbatch embed runs/mine photos/ -o photos.safetensors
+  crossbatch embed runs/mine a.jpg b.jpg products.csv -o some.npy")]
 pub(crate) struct EmbedArgs {
     /// Run folder made by `crossbatch train`
     #[arg(value_name = "RUN")]
@@ -123,7 +132,13 @@ pub(crate) struct EmbedArgs {
 }
 
 /// Find the gallery images nearest to some queries
+///
+/// Similarities are cosines: 1 is the same direction. An image that is both query and in the gallery is
+/// no neighbour of itself. Labels come from lists; in a folder they are the names of its sub-folders.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch search runs/mine --gallery photos/ --query photos/cups/1.jpg
+  crossbatch search runs/mine --gallery photos/ --query new/*.jpg --top 5 --sheet found.png")]
 pub(crate) struct SearchArgs {
     /// Run folder made by `crossbatch train`
     #[arg(value_name = "RUN")]
@@ -131,7 +146,7 @@ pub(crate) struct SearchArgs {
     /// Images to search in: a folder, a list file, or an image; can be repeated
     #[arg(long, value_name = "PATH", required = true)]
     pub(crate) gallery: Vec<PathBuf>,
-    /// Images to search for
+    /// Images to search for: images, folders or list files
     #[arg(long, value_name = "IMG", required = true, num_args = 1..)]
     pub(crate) query: Vec<PathBuf>,
     /// Neighbours to show for each query
@@ -168,8 +183,11 @@ pub(crate) struct DataListArgs {
 
 /// Show a data set's classes and images, and draw a contact sheet
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch data show glyphs --sheet glyphs.png
+  crossbatch data show photos/ --sheet photos.png --classes 40 --images 6")]
 pub(crate) struct DataShowArgs {
-    /// `glyphs`, or the path of a data set
+    /// `glyphs`, or the path of a data set (`crossbatch data list` says what they look like)
     #[arg(value_name = "NAME")]
     pub(crate) name: PathBuf,
     /// Draw a contact sheet, a row a class, into this PNG

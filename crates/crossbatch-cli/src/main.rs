@@ -1,9 +1,16 @@
 //! The program `crossbatch`.
 
+mod answers;
 mod args;
+mod census;
 mod commands;
+mod embedding;
+mod images;
+mod output;
 mod printer;
+mod sheet;
 mod table;
+mod target;
 
 use std::process::ExitCode;
 

@@ -19,21 +19,34 @@ pub(crate) fn metrics(rows: &[(&str, &Metrics)]) -> String {
     aligned(&table)
 }
 
+/// Where a cell stands in its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
 /// Columns padded to their widest cell; the first to the left, the others to the right.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    columns(rows, &[Align::Left])
+}
+
+/// Columns padded to their widest cell, aligned as `align` says; those beyond it to the right.
+pub(crate) fn columns(rows: &[Vec<String>], align: &[Align]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
     };
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {
-        let mut line = String::from(" ");
+        let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
+            line.push_str(if column == 0 { " " } else { "   " });
             let pad = " ".repeat(widths[column] - cell.chars().count());
-            match column {
-                0 => line.extend([cell.as_str(), &pad]),
-                _ => line.extend(["   ", &pad, cell]),
+            match align.get(column) {
+                Some(Align::Left) => line.extend([cell.as_str(), &pad]),
+                _ => line.extend([&pad, cell.as_str()]),
             }
         }
         text.push_str(line.trim_end());

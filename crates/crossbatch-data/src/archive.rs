@@ -23,20 +23,13 @@ impl Archive {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
-        let handle = Handle {
-            file: Arc::new(file),
-            position: 0,
-            length,
-        };
+        let handle = Handle { file: Arc::new(file), position: 0, length };
         let zip = ZipArchive::new(handle).map_err(|source| Error::Archive {
             path: path.to_owned(),
             entry: None,
             source,
         })?;
-        Ok(Self {
-            path: path.to_owned(),
-            zip,
-        })
+        Ok(Self { path: path.to_owned(), zip })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -88,9 +81,7 @@ impl Archive {
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Archive")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("Archive").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -122,10 +113,7 @@ impl Seek for Handle {
             SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
         };
         self.position = target.ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the archive points before its own start",
-            )
+            io::Error::new(io::ErrorKind::InvalidInput, "the archive points before its own start")
         })?;
         Ok(self.position)
     }

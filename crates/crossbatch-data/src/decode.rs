@@ -99,10 +99,7 @@ pub(crate) struct Raster {
 
 impl Raster {
     fn decode(name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        let fail = |reason: String| Error::Image {
-            name: name.to_owned(),
-            reason,
-        };
+        let fail = |reason: String| Error::Image { name: name.to_owned(), reason };
         let decode = || -> Result<DynamicImage, image::ImageError> {
             let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
             let mut limits = Limits::default();
@@ -135,23 +132,12 @@ impl Raster {
             (false, true) => (1, over_white::<2>(picture.to_luma_alpha8().as_raw())),
             (true, true) => (3, over_white::<4>(picture.to_rgba8().as_raw())),
         };
-        Self {
-            width,
-            height,
-            channels,
-            pixels,
-        }
+        Self { width, height, channels, pixels }
     }
 
     fn with_channels(mut self, channels: usize) -> Self {
         self.pixels = match (self.channels, channels) {
-            (3, 1) => self
-                .pixels
-                .as_chunks::<3>()
-                .0
-                .iter()
-                .map(|&rgb| luma(rgb))
-                .collect(),
+            (3, 1) => self.pixels.as_chunks::<3>().0.iter().map(|&rgb| luma(rgb)).collect(),
             (1, 3) => self.pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
             _ => self.pixels,
         };
@@ -193,20 +179,13 @@ mod tests {
 
     #[test]
     fn transparent_is_white() {
-        assert_eq!(
-            over_white::<4>(&[10, 20, 30, 0, 10, 20, 30, 255]),
-            [255, 255, 255, 10, 20, 30]
-        );
+        assert_eq!(over_white::<4>(&[10, 20, 30, 0, 10, 20, 30, 255]), [255, 255, 255, 10, 20, 30]);
         assert_eq!(over_white::<2>(&[0, 51]), [204]);
     }
 
     #[test]
     fn bytes_that_are_no_image_are_an_error_with_the_name() {
-        let spec = ImageSpec {
-            size: 8,
-            channels: 1,
-            invert: false,
-        };
+        let spec = ImageSpec { size: 8, channels: 1, invert: false };
         for bytes in [&b""[..], b"not an image", b"\x89PNG\r\n\x1a\n\0\0"] {
             let error = decode_bytes("shelf/7.png", bytes, spec).unwrap_err();
             assert!(error.to_string().contains("shelf/7.png"), "{error}");

@@ -91,23 +91,8 @@ pub enum Error {
         first: Vec<String>,
     },
     /// One image, two labels.
-    #[error("{}:{line}: `{path}` has the label `{label}`, but `{first_label}` in {}:{first_line}; an image can have one label only", list.display(), first_list.display())]
-    ListConflict {
-        /// The list with the later line.
-        list: PathBuf,
-        /// The later line.
-        line: usize,
-        /// The image.
-        path: String,
-        /// Its label there.
-        label: String,
-        /// The list with the earlier line.
-        first_list: PathBuf,
-        /// The earlier line.
-        first_line: usize,
-        /// Its label there.
-        first_label: String,
-    },
+    #[error("{0}; an image can have one label only")]
+    ListConflict(Box<Conflict>),
     /// Classes on both sides of the split.
     #[error("class `{class}` is in both {} and {} ({count} classes are); retrieval is tested on classes never trained on: remove them from one list", train.display(), test.display())]
     ClassesOverlap {
@@ -199,4 +184,25 @@ pub enum Error {
     /// The file system failed; the message names the file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+/// Two lines of lists that give an image different labels.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Conflict {
+    /// The image.
+    pub path: String,
+    /// Where it is listed: list, line from 1, label; the earlier line first.
+    pub places: [(PathBuf, usize, String); 2],
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [(earlier, first, was), (list, line, label)] = &self.places;
+        let (list, earlier, path) = (list.display(), earlier.display(), &self.path);
+        write!(
+            f,
+            "{list}:{line}: `{path}` has the label `{label}`, but `{was}` in {earlier}:{first}"
+        )
+    }
 }

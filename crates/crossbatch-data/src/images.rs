@@ -62,11 +62,7 @@ pub fn load(
     for (stride, part) in indices.chunks(STRIDE).enumerate() {
         let decoded: Vec<_> = part
             .par_iter()
-            .map(|&index| {
-                dataset.samples[index]
-                    .source
-                    .decode(&dataset.samples[index].name, spec)
-            })
+            .map(|&index| dataset.samples[index].source.decode(&dataset.samples[index].name, spec))
             .collect();
         for (&index, pixels) in part.iter().zip(decoded) {
             let sample = &dataset.samples[index];
@@ -83,11 +79,7 @@ pub fn load(
                         Error::Image { reason, .. } => reason,
                         other => other.to_string(),
                     };
-                    unreadable.push(Unreadable {
-                        index,
-                        name: sample.name.clone(),
-                        reason,
-                    });
+                    unreadable.push(Unreadable { index, name: sample.name.clone(), reason });
                 }
             }
         }
@@ -142,10 +134,7 @@ impl Images {
         let start = position * self.spec.len();
         match self.cache.get(start..start + self.spec.len()) {
             Some(pixels) => Ok(Cow::Borrowed(pixels)),
-            None => sample
-                .source
-                .decode(&sample.name, self.spec)
-                .map(Cow::Owned),
+            None => sample.source.decode(&sample.name, self.spec).map(Cow::Owned),
         }
     }
 
@@ -156,16 +145,15 @@ impl Images {
     /// If a position is not below [`len`](Self::len).
     pub fn write_f32(&self, positions: &[usize], out: &mut Vec<f32>) -> Result<(), Error> {
         out.resize(positions.len() * self.spec.len(), 0.0);
-        out.par_chunks_mut(self.spec.len())
-            .with_min_len(8)
-            .zip(positions)
-            .try_for_each(|(target, &position)| {
+        out.par_chunks_mut(self.spec.len()).with_min_len(8).zip(positions).try_for_each(
+            |(target, &position)| {
                 let pixels = self.u8_pixels(position)?;
                 for (value, &pixel) in target.iter_mut().zip(pixels.iter()) {
                     *value = self.values[usize::from(pixel)];
                 }
                 Ok(())
-            })
+            },
+        )
     }
 }
 

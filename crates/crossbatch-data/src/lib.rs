@@ -52,7 +52,7 @@ pub use dataset::{
     DataConfig, Dataset, Kind, Listed, Sample, Split, decode_rgb, list_images, open,
 };
 pub use decode::{ImageSpec, decode_bytes, decode_file, decode_rgb_bytes, decode_rgb_file};
-pub use error::Error;
+pub use error::{Conflict, Error};
 pub use glyphs::GlyphsConfig;
 pub use images::{Images, Unreadable, load};
 pub use sampler::{EpochPlan, Sampler, plan_epoch};

@@ -12,9 +12,7 @@ pub(crate) fn squash(raster: Raster, side: usize) -> Vec<u8> {
     if channels == 1 {
         return pixels;
     }
-    (0..channels)
-        .flat_map(|channel| pixels[channel..].iter().step_by(channels).copied())
-        .collect()
+    (0..channels).flat_map(|channel| pixels[channel..].iter().step_by(channels).copied()).collect()
 }
 
 /// Fits a colour picture into a white square, `[side, side, 3]` interleaved.
@@ -37,18 +35,9 @@ fn resize(raster: Raster, width: usize, height: usize) -> Vec<u8> {
     if (raster.width, raster.height) == (width, height) {
         return raster.pixels;
     }
-    let kind = if raster.channels == 1 {
-        PixelType::U8
-    } else {
-        PixelType::U8x3
-    };
-    let source = Image::from_vec_u8(
-        raster.width as u32,
-        raster.height as u32,
-        raster.pixels,
-        kind,
-    )
-    .expect("a raster's buffer has the size that its sides say");
+    let kind = if raster.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+    let source = Image::from_vec_u8(raster.width as u32, raster.height as u32, raster.pixels, kind)
+        .expect("a raster's buffer has the size that its sides say");
     let mut target = Image::new(width as u32, height as u32, kind);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     Resizer::new()
@@ -62,29 +51,20 @@ mod tests {
     use super::*;
 
     fn raster(width: usize, height: usize, channels: usize, pixels: Vec<u8>) -> Raster {
-        Raster {
-            width,
-            height,
-            channels,
-            pixels,
-        }
+        Raster { width, height, channels, pixels }
     }
 
     #[test]
     fn squash_is_planar() {
         let pixels = vec![1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3];
-        assert_eq!(
-            squash(raster(2, 2, 3, pixels), 2),
-            [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
-        );
+        assert_eq!(squash(raster(2, 2, 3, pixels), 2), [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
     }
 
+    /// Halving, the triangle is four pixels wide: weights 3/7, 3/7, 1/7 at an edge.
     #[test]
-    fn halving_averages() {
-        let pixels = vec![
-            0, 100, 0, 100, 100, 0, 100, 0, 0, 100, 0, 100, 100, 0, 100, 0,
-        ];
-        assert_eq!(squash(raster(4, 4, 1, pixels), 2), [50; 4]);
+    fn halving_weighs_by_a_triangle() {
+        let pixels = [0, 0, 70, 70].repeat(4);
+        assert_eq!(squash(raster(4, 4, 1, pixels), 2), [10, 60, 10, 60]);
     }
 
     #[test]

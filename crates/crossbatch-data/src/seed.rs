@@ -41,9 +41,8 @@ mod tests {
 
     #[test]
     fn neighbours_do_not_collide() {
-        let seeds: BTreeSet<u64> = (0..100)
-            .flat_map(|a| (0..100).map(move |b| mix_seed(&[a, b])))
-            .collect();
+        let seeds: BTreeSet<u64> =
+            (0..100).flat_map(|a| (0..100).map(move |b| mix_seed(&[a, b]))).collect();
         assert_eq!(seeds.len(), 10_000);
     }
 }

@@ -13,17 +13,12 @@ use crate::support::{SPEC, at, encode, png, put, put_zip};
 fn every_format_is_read() {
     let picture = DynamicImage::from(RgbImage::from_pixel(16, 16, Rgb([200, 100, 50])));
     let luma = (19_595 * 200 + 38_470 * 100 + 7_471 * 50 + 0x8000) >> 16;
-    for format in [
-        ImageFormat::Png,
-        ImageFormat::Jpeg,
-        ImageFormat::WebP,
-        ImageFormat::Bmp,
-        ImageFormat::Gif,
-    ] {
+    for format in
+        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Gif]
+    {
         let ours = decode_bytes("picture", &encode(&picture, format), SPEC).unwrap();
         assert!(
-            ours.iter()
-                .all(|&shade| i32::from(shade).abs_diff(luma) <= 3),
+            ours.iter().all(|&shade| i32::from(shade).abs_diff(luma) <= 3),
             "{format:?}: {ours:?}"
         );
     }
@@ -35,10 +30,7 @@ fn depth_and_transparency() {
     let bytes = encode(&DynamicImage::ImageLuma16(deep), ImageFormat::Png);
     assert_eq!(decode_bytes("deep", &bytes, SPEC).unwrap(), [0x80; 64]);
     let glass = RgbaImage::from_pixel(4, 4, Rgba([0, 0, 0, 51]));
-    let spec = ImageSpec {
-        channels: 3,
-        ..SPEC
-    };
+    let spec = ImageSpec { channels: 3, ..SPEC };
     let bytes = encode(&glass.into(), ImageFormat::Png);
     assert_eq!(decode_bytes("glass", &bytes, spec).unwrap(), [204; 192]);
     assert_eq!(decode_bytes("grey", &png(9), spec).unwrap(), [9; 192]);
@@ -53,36 +45,25 @@ fn a_bomb_is_refused() {
     let checksum = crc(&bytes[12..]);
     bytes.extend(checksum.to_be_bytes());
     bytes.extend(b"\0\0\0\x01IDAT\0");
-    let error = decode_bytes("bomb.png", &bytes, SPEC)
-        .unwrap_err()
-        .to_string();
+    let error = decode_bytes("bomb.png", &bytes, SPEC).unwrap_err().to_string();
     assert!(error.contains("bomb.png"), "{error}");
 }
 
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-            if crc & 1 == 1 {
-                crc >> 1 ^ 0xEDB8_8320
-            } else {
-                crc >> 1
-            }
+            if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 }
         })
     })
 }
 
 #[test]
 fn cut_files_never_panic() {
-    let picture = DynamicImage::from(RgbImage::from_fn(20, 20, |x, y| {
-        Rgb([x as u8 * 9, y as u8 * 5, 7])
-    }));
-    for format in [
-        ImageFormat::Png,
-        ImageFormat::Jpeg,
-        ImageFormat::WebP,
-        ImageFormat::Bmp,
-        ImageFormat::Gif,
-    ] {
+    let picture =
+        DynamicImage::from(RgbImage::from_fn(20, 20, |x, y| Rgb([x as u8 * 9, y as u8 * 5, 7])));
+    for format in
+        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Gif]
+    {
         let whole = encode(&picture, format);
         for length in (0..whole.len()).step_by(7) {
             let _ = decode_bytes("cut", &whole[..length], SPEC);
@@ -113,21 +94,12 @@ fn load_lists_what_it_cannot_read_and_the_cache_changes_nothing() {
         assert_eq!(total, 16);
         done.store(now, Ordering::Relaxed);
     };
-    let spec = ImageSpec {
-        invert: true,
-        ..SPEC
-    };
+    let spec = ImageSpec { invert: true, ..SPEC };
     let (cached, unreadable) = load(&dataset, &all, spec, 1 << 20, &progress).unwrap();
     assert_eq!(done.load(Ordering::Relaxed), 16);
-    assert_eq!(
-        (unreadable.len(), unreadable[0].name.as_str()),
-        (1, "b/1.png")
-    );
+    assert_eq!((unreadable.len(), unreadable[0].name.as_str()), (1, "b/1.png"));
     assert_eq!(dataset.samples[unreadable[0].index].name, "b/1.png");
-    assert_eq!(
-        (cached.len(), cached.cached(), cached.labels().len()),
-        (15, 15, 15)
-    );
+    assert_eq!((cached.len(), cached.cached(), cached.labels().len()), (15, 15, 15));
     assert!(!cached.sample_indices().contains(&unreadable[0].index));
 
     let (partly, _) = load(&dataset, &all, spec, 5 * 64, &|_, _| {}).unwrap();
@@ -143,10 +115,7 @@ fn load_lists_what_it_cannot_read_and_the_cache_changes_nothing() {
 
     // What vanishes later is an error that names the file.
     fs_err::remove_file(root.path().join("d/3.png")).unwrap();
-    let gone = partly
-        .write_f32(&positions, &mut other)
-        .unwrap_err()
-        .to_string();
+    let gone = partly.write_f32(&positions, &mut other).unwrap_err().to_string();
     assert!(gone.contains("3.png"), "{gone}");
 }
 
@@ -156,20 +125,9 @@ fn bad_specs_name_the_key() {
     put(root.path(), "a.png", &png(1));
     for (spec, key) in [
         (ImageSpec { size: 0, ..SPEC }, "image.size"),
-        (
-            ImageSpec {
-                channels: 2,
-                ..SPEC
-            },
-            "image.channels",
-        ),
+        (ImageSpec { channels: 2, ..SPEC }, "image.channels"),
     ] {
-        assert!(
-            decode_bytes("a", &png(1), spec)
-                .unwrap_err()
-                .to_string()
-                .contains(key)
-        );
+        assert!(decode_bytes("a", &png(1), spec).unwrap_err().to_string().contains(key));
         assert!(
             list_images(root.path()).unwrap()[0]
                 .decode(spec)
@@ -190,14 +148,8 @@ fn thumbnails_keep_the_aspect_ratio() {
     let dataset = open(&at(root.path())).unwrap();
     let thumbnail = decode_rgb(&dataset, 0, 8).unwrap();
     assert_eq!(thumbnail.len(), 8 * 8 * 3);
-    assert_eq!(
-        (&thumbnail[..3], &thumbnail[4 * 8 * 3..][..3]),
-        (&[255; 3][..], &[10, 20, 30][..])
-    );
-    assert_eq!(
-        decode_rgb_file(&root.path().join("a/1.png"), 8).unwrap(),
-        thumbnail
-    );
+    assert_eq!((&thumbnail[..3], &thumbnail[4 * 8 * 3..][..3]), (&[255; 3][..], &[10, 20, 30][..]));
+    assert_eq!(decode_rgb_file(&root.path().join("a/1.png"), 8).unwrap(), thumbnail);
 }
 
 #[test]
@@ -224,15 +176,11 @@ fn listing() {
     assert_eq!(some[1].decode(SPEC).unwrap(), [4; 64]);
     assert_eq!(some[1].path, root.path().join("more.zip/z/c.png"));
     assert_eq!(
-        list_images(&root.path().join("labelled.csv")).unwrap()[0]
-            .label
-            .as_deref(),
+        list_images(&root.path().join("labelled.csv")).unwrap()[0].label.as_deref(),
         Some("jar")
     );
     for (path, part) in [("nowhere", "nothing at"), ("more.zip", "expected an image")] {
-        let error = list_images(&root.path().join(path))
-            .unwrap_err()
-            .to_string();
+        let error = list_images(&root.path().join(path)).unwrap_err().to_string();
         assert!(error.contains(part) && error.contains(path), "{error}");
     }
 }

@@ -19,50 +19,28 @@ fn classes_are_split_by_the_seed() {
     let mut config = at(root.path());
     let dataset = open(&config).unwrap();
     assert_sound(&dataset);
-    assert_eq!(
-        (dataset.kind, class_counts(&dataset)),
-        (Kind::Folder, [5, 0, 5])
-    );
+    assert_eq!((dataset.kind, class_counts(&dataset)), (Kind::Folder, [5, 0, 5]));
     assert_eq!(dataset.samples.len(), 30);
     assert!(
-        dataset
-            .description
-            .contains("5 training classes (15 images), 5 test classes (15 images)"),
+        dataset.description.contains("5 training classes (15 images), 5 test classes (15 images)"),
         "{}",
         dataset.description
     );
-    assert_eq!(
-        dataset.indices(Split::Test),
-        open(&config).unwrap().indices(Split::Test)
-    );
+    assert_eq!(dataset.indices(Split::Test), open(&config).unwrap().indices(Split::Test));
     let splits: std::collections::BTreeSet<_> = (0..10)
         .map(|split_seed| {
-            open(&DataConfig {
-                split_seed,
-                ..config.clone()
-            })
-            .unwrap()
-            .indices(Split::Test)
+            open(&DataConfig { split_seed, ..config.clone() }).unwrap().indices(Split::Test)
         })
         .collect();
     assert!(splits.len() > 5);
-    for (test_fraction, expected) in [
-        (0.0, [10, 0, 0]),
-        (0.01, [8, 0, 2]),
-        (0.3, [7, 0, 3]),
-        (1.0, [0, 0, 10]),
-    ] {
+    for (test_fraction, expected) in
+        [(0.0, [10, 0, 0]), (0.01, [8, 0, 2]), (0.3, [7, 0, 3]), (1.0, [0, 0, 10])]
+    {
         config.test_fraction = test_fraction;
         assert_eq!(class_counts(&open(&config).unwrap()), expected);
     }
     for test_fraction in [-0.1, 1.5, f64::NAN] {
-        refuses(
-            &DataConfig {
-                test_fraction,
-                ..config.clone()
-            },
-            &["data.test-fraction"],
-        );
+        refuses(&DataConfig { test_fraction, ..config.clone() }, &["data.test-fraction"]);
     }
 }
 
@@ -70,39 +48,23 @@ fn classes_are_split_by_the_seed() {
 fn validation_comes_out_of_the_training_classes() {
     let root = tempfile::tempdir().unwrap();
     ten_classes(root.path());
-    let config = |validation| DataConfig {
-        validation,
-        ..at(root.path())
-    };
+    let config = |validation| DataConfig { validation, ..at(root.path()) };
     let plain = open(&config(0.0)).unwrap();
     let held = open(&config(0.1)).unwrap();
     assert_sound(&held);
     assert_eq!(class_counts(&held), [3, 2, 5]);
     assert_eq!(plain.indices(Split::Test), held.indices(Split::Test));
-    assert!(
-        held.description.contains("2 of the training classes"),
-        "{}",
-        held.description
-    );
-    refuses(
-        &config(0.9),
-        &["data.validation = 0.9", "5 training classes"],
-    );
+    assert!(held.description.contains("2 of the training classes"), "{}", held.description);
+    refuses(&config(0.9), &["data.validation = 0.9", "5 training classes"]);
     refuses(&config(1.0), &["data.validation = 1"]);
 }
 
 #[test]
 fn odd_things_are_counted_not_read() {
     let root = tempfile::tempdir().unwrap();
-    for name in [
-        "a/1.png",
-        "a/deep/er/2.JPG",
-        "b/1.WebP",
-        "b/2.gif",
-        ".git/x.png",
-        "a/.x.png",
-        "loose.png",
-    ] {
+    for name in
+        ["a/1.png", "a/deep/er/2.JPG", "b/1.WebP", "b/2.gif", ".git/x.png", "a/.x.png", "loose.png"]
+    {
         put(root.path(), name, &png(0));
     }
     for name in ["a/3.tiff", "a/readme.txt", "empty/notes.md"] {
@@ -110,11 +72,7 @@ fn odd_things_are_counted_not_read() {
     }
     let dataset = open(&at(root.path())).unwrap();
     assert_eq!(dataset.classes, ["a", "b"]);
-    let names: Vec<&str> = dataset
-        .samples
-        .iter()
-        .map(|sample| sample.name.as_str())
-        .collect();
+    let names: Vec<&str> = dataset.samples.iter().map(|sample| sample.name.as_str()).collect();
     assert_eq!(names, ["a/1.png", "a/deep/er/2.JPG", "b/1.WebP", "b/2.gif"]);
     let warnings = dataset.warnings.join("\n");
     for part in ["1 image(s) lie in", "first empty", "3.tiff"] {
@@ -137,10 +95,7 @@ fn a_loop_of_links_ends() {
 fn unusable_paths_say_what_to_do() {
     let root = tempfile::tempdir().unwrap();
     let path = |name: &str| root.path().join(name);
-    refuses(
-        &at(&path("nowhere")),
-        &["nowhere", "there is nothing", "give a folder"],
-    );
+    refuses(&at(&path("nowhere")), &["nowhere", "there is nothing", "give a folder"]);
     fs_err::create_dir(path("empty")).unwrap();
     refuses(&at(&path("empty")), &["empty", "train.txt"]);
     put(root.path(), "text/readme.md", b"x");
@@ -150,28 +105,16 @@ fn unusable_paths_say_what_to_do() {
     put(root.path(), "one/a/1.png", &png(0));
     refuses(&at(&path("one")), &["one has 1 class", "at least 2"]);
     put(root.path(), "one/b/1.png", &png(0));
-    refuses(
-        &at(&path("one")),
-        &["none of the 1 training classes", "two images"],
-    );
+    refuses(&at(&path("one")), &["none of the 1 training classes", "two images"]);
     put(root.path(), "model.bin", b"x");
     refuses(&at(&path("model.bin")), &["model.bin", "expected a folder"]);
     put(root.path(), "things.zip", b"x");
-    refuses(
-        &at(&path("things.zip")),
-        &["things.zip", "train.txt and test.txt"],
-    );
-    let forced = |kind| DataConfig {
-        kind: Some(kind),
-        ..at(&path("one"))
-    };
+    refuses(&at(&path("things.zip")), &["things.zip", "train.txt and test.txt"]);
+    let forced = |kind| DataConfig { kind: Some(kind), ..at(&path("one")) };
     refuses(&forced(Kind::Omniglot), &["images_background.zip"]);
     refuses(&forced(Kind::List), &["path,label"]);
     refuses(
-        &DataConfig {
-            kind: Some(Kind::Folder),
-            ..DataConfig::default()
-        },
+        &DataConfig { kind: Some(Kind::Folder), ..DataConfig::default() },
         &["`folder` needs `data.path`"],
     );
     let glyphs = open(&forced(Kind::Glyphs)).unwrap();
@@ -184,8 +127,5 @@ fn kinds_are_words() {
         assert_eq!(kind.to_string().parse::<Kind>().unwrap(), kind);
     }
     let error = "imagenet".parse::<Kind>().unwrap_err().to_string();
-    assert!(
-        error.contains("data.kind") && error.contains("\"folder\""),
-        "{error}"
-    );
+    assert!(error.contains("data.kind") && error.contains("\"folder\""), "{error}");
 }

@@ -6,42 +6,27 @@ use crossbatch_data::{DataConfig, Dataset, GlyphsConfig, ImageSpec, Images, Spli
 
 use crate::support::{assert_sound, class_counts, refuses};
 
-const SPEC: ImageSpec = ImageSpec {
-    size: 28,
-    channels: 1,
-    invert: true,
-};
+const SPEC: ImageSpec = ImageSpec { size: 28, channels: 1, invert: true };
 
 fn glyphs(glyphs: GlyphsConfig) -> DataConfig {
-    DataConfig {
-        glyphs,
-        ..DataConfig::default()
-    }
+    DataConfig { glyphs, ..DataConfig::default() }
 }
 
 fn drawn(dataset: &Dataset, split: Split) -> Images {
-    load(dataset, &dataset.indices(split), SPEC, 1 << 30, &|_, _| {})
-        .unwrap()
-        .0
+    load(dataset, &dataset.indices(split), SPEC, 1 << 30, &|_, _| {}).unwrap().0
 }
 
 fn pixels(images: &Images) -> Vec<f32> {
     let mut pixels = Vec::new();
-    images
-        .write_f32(&(0..images.len()).collect::<Vec<_>>(), &mut pixels)
-        .unwrap();
+    images.write_f32(&(0..images.len()).collect::<Vec<_>>(), &mut pixels).unwrap();
     pixels
 }
 
 #[test]
 fn same_seed_same_pixels_and_the_test_half_stands_alone() {
     let small = |train_classes, seed| {
-        let config = GlyphsConfig {
-            train_classes,
-            test_classes: 20,
-            seed,
-            ..GlyphsConfig::default()
-        };
+        let config =
+            GlyphsConfig { train_classes, test_classes: 20, seed, ..GlyphsConfig::default() };
         open(&glyphs(config)).unwrap()
     };
     let (one, more, other) = (small(10, 1), small(25, 1), small(10, 2));
@@ -69,18 +54,14 @@ fn every_picture_has_ink_and_paper() {
 
 #[test]
 fn families_stay_together_in_validation() {
-    let config = DataConfig {
-        validation: 0.1,
-        ..DataConfig::default()
-    };
+    let config = DataConfig { validation: 0.1, ..DataConfig::default() };
     let dataset = open(&config).unwrap();
     assert_eq!(class_counts(&dataset), [2700, 300, 600]);
     let family = |name: &str| name.split('.').next().unwrap().to_owned();
     let mut role = std::collections::BTreeMap::new();
     for sample in &dataset.samples {
-        let role = role
-            .entry(family(&dataset.classes[sample.class as usize]))
-            .or_insert(sample.split);
+        let role =
+            role.entry(family(&dataset.classes[sample.class as usize])).or_insert(sample.split);
         assert_eq!(*role, sample.split);
     }
 }
@@ -92,22 +73,10 @@ fn bad_settings_name_the_key() {
         change(&mut config);
         glyphs(config)
     };
-    refuses(
-        &config(|glyphs| glyphs.family = 0),
-        &["data.glyphs.family = 0", "from 1"],
-    );
-    refuses(
-        &config(|glyphs| glyphs.images_per_class = 1),
-        &["data.glyphs.images-per-class = 1"],
-    );
-    refuses(
-        &config(|glyphs| glyphs.jitter = f32::NAN),
-        &["data.glyphs.jitter"],
-    );
-    refuses(
-        &config(|glyphs| glyphs.pen_max = 0.01),
-        &["data.glyphs.pen-max"],
-    );
+    refuses(&config(|glyphs| glyphs.family = 0), &["data.glyphs.family = 0", "from 1"]);
+    refuses(&config(|glyphs| glyphs.images_per_class = 1), &["data.glyphs.images-per-class = 1"]);
+    refuses(&config(|glyphs| glyphs.jitter = f32::NAN), &["data.glyphs.jitter"]);
+    refuses(&config(|glyphs| glyphs.pen_max = 0.01), &["data.glyphs.pen-max"]);
     refuses(
         &config(|glyphs| (glyphs.train_classes, glyphs.test_classes) = (0, 1)),
         &["glyphs has 1 class"],
@@ -133,9 +102,7 @@ fn raw_pixels_do_badly() {
     }
     let mut rows = pixels(&test);
     for row in rows.chunks_mut(side) {
-        row.iter_mut()
-            .zip(&mean)
-            .for_each(|(value, mean)| *value -= mean);
+        row.iter_mut().zip(&mean).for_each(|(value, mean)| *value -= mean);
         let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt();
         row.iter_mut().for_each(|value| *value /= norm);
     }

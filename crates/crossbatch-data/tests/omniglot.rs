@@ -23,12 +23,7 @@ fn write_zip(root: &Path, half: &str) {
     let names = names(half);
     let first = format!("{half}/");
     let mut files = vec![(first.as_str(), Vec::new()), ("__MACOSX/x.png", png(0))];
-    files.extend(
-        names
-            .iter()
-            .enumerate()
-            .map(|(shade, name)| (name.as_str(), png(shade as u8))),
-    );
+    files.extend(names.iter().enumerate().map(|(shade, name)| (name.as_str(), png(shade as u8))));
     put_zip(&root.join(format!("{half}.zip")), &files);
 }
 
@@ -56,27 +51,15 @@ fn zips_and_folders_are_the_same_data_set() {
             && both[1].description.contains("omniglot folders")
     );
     let names = both.each_ref().map(|dataset| {
-        dataset
-            .samples
-            .iter()
-            .map(|sample| sample.name.clone())
-            .collect::<Vec<_>>()
+        dataset.samples.iter().map(|sample| sample.name.clone()).collect::<Vec<_>>()
     });
     assert_eq!(names[0], names[1]);
     let pixels = both.each_ref().map(|dataset| {
-        let (images, unreadable) = load(
-            dataset,
-            &dataset.indices(Split::Test),
-            SPEC,
-            100,
-            &|_, _| {},
-        )
-        .unwrap();
+        let (images, unreadable) =
+            load(dataset, &dataset.indices(Split::Test), SPEC, 100, &|_, _| {}).unwrap();
         assert!(unreadable.is_empty());
         let mut pixels = Vec::new();
-        images
-            .write_f32(&(0..12).collect::<Vec<_>>(), &mut pixels)
-            .unwrap();
+        images.write_f32(&(0..12).collect::<Vec<_>>(), &mut pixels).unwrap();
         pixels
     });
     assert_eq!(pixels[0], pixels[1]);
@@ -107,10 +90,7 @@ fn damaged_archives_are_named() {
     }
     // One entry damaged: that image alone is unreadable.
     let mut bent = whole.clone();
-    let place = bent
-        .windows(4)
-        .position(|bytes| bytes == b"IHDR")
-        .unwrap_or(400);
+    let place = bent.windows(4).position(|bytes| bytes == b"IHDR").unwrap_or(400);
     bent[place + 6] ^= 0xFF;
     fs_err::write(&path, bent).unwrap();
     let dataset = open(&at(root.path())).unwrap();
@@ -136,8 +116,5 @@ fn a_wrong_layout_is_refused() {
         &root.path().join("images_evaluation.zip"),
         &[("images_evaluation/Greek/0001_01.png", png(0))],
     );
-    refuses(
-        &at(root.path()),
-        &["images_evaluation.zip", "ALPHABET/CHARACTER"],
-    );
+    refuses(&at(root.path()), &["images_evaluation.zip", "ALPHABET/CHARACTER"]);
 }

@@ -9,7 +9,7 @@ use crate::support::encode;
 fn picture(width: u32, height: u32, channels: usize) -> DynamicImage {
     let shades = |x: u32, y: u32| {
         let gradient = (x * 255 / (width - 1) + y * 255 / (height - 1)) / 2;
-        let even = (x / 7 + y / 5) % 2 == 0;
+        let even = (x / 7 + y / 5).is_multiple_of(2);
         let checker = if even { gradient } else { 255 - gradient };
         [checker, gradient, (x * 3 + y * 11) % 256].map(|shade| shade as u8)
     };
@@ -24,24 +24,13 @@ fn compare(golden: &str) {
     let mut lines = golden.lines().filter(|line| !line.starts_with('#'));
     let mut header = |key: &str| -> Vec<usize> {
         let line = lines.next().unwrap().strip_prefix(key).unwrap();
-        line.split_whitespace()
-            .map(|number| number.parse().unwrap())
-            .collect()
+        line.split_whitespace().map(|number| number.parse().unwrap()).collect()
     };
     let (source, target) = (header("source:"), header("target:"));
-    let expected: Vec<i32> = lines
-        .flat_map(str::split_whitespace)
-        .map(|number| number.parse().unwrap())
-        .collect();
-    let bytes = encode(
-        &picture(source[0] as u32, source[1] as u32, source[2]),
-        ImageFormat::Png,
-    );
-    let spec = ImageSpec {
-        size: target[0],
-        channels: target[1],
-        invert: false,
-    };
+    let expected: Vec<i32> =
+        lines.flat_map(str::split_whitespace).map(|number| number.parse().unwrap()).collect();
+    let bytes = encode(&picture(source[0] as u32, source[1] as u32, source[2]), ImageFormat::Png);
+    let spec = ImageSpec { size: target[0], channels: target[1], invert: false };
     let ours = decode_bytes("golden", &bytes, spec).unwrap();
     assert_eq!(ours.len(), expected.len());
     for (place, (&ours, &expected)) in ours.iter().zip(&expected).enumerate() {

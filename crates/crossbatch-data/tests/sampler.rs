@@ -41,10 +41,7 @@ fn check_shape(
         let mut seen = BTreeSet::new();
         for run in batch.chunks(images) {
             let label = labels[run[0] as usize];
-            prop_assert!(
-                run.iter()
-                    .all(|&position| labels[position as usize] == label)
-            );
+            prop_assert!(run.iter().all(|&position| labels[position as usize] == label));
             prop_assert!(seen.insert(label), "class {} twice in a batch", label);
             let distinct = run.iter().collect::<BTreeSet<_>>().len();
             prop_assert_eq!(distinct, images.min(sizes[&label]));
@@ -119,14 +116,8 @@ fn cover_repeats_little_and_evenly() {
     let plan = plan_epoch(Sampler::Cover, &labels, 10, 4, 0, 0).unwrap();
     assert_eq!(plan.batches.len(), 20);
     let mut times = vec![0; labels.len()];
-    plan.batches
-        .iter()
-        .flatten()
-        .for_each(|&position| times[position as usize] += 1);
-    assert!(
-        times.iter().all(|&count| count == 1 || count == 2),
-        "{times:?}"
-    );
+    plan.batches.iter().flatten().for_each(|&position| times[position as usize] += 1);
+    assert!(times.iter().all(|&count| count == 1 || count == 2), "{times:?}");
 }
 
 #[test]
@@ -135,10 +126,7 @@ fn random_is_uniform_over_classes() {
     let labels = labels(&sizes);
     let mut drawn = BTreeMap::new();
     for epoch in 0..400 {
-        for batch in plan_epoch(Sampler::Random, &labels, 5, 2, 3, epoch)
-            .unwrap()
-            .batches
-        {
+        for batch in plan_epoch(Sampler::Random, &labels, 5, 2, 3, epoch).unwrap().batches {
             batch
                 .chunks(2)
                 .for_each(|run| *drawn.entry(labels[run[0] as usize]).or_insert(0_usize) += 1);

@@ -7,11 +7,7 @@ use crossbatch_data::{DataConfig, Dataset, Error, ImageSpec, Split, open};
 use image::{DynamicImage, GrayImage, ImageFormat, Luma};
 use zip::write::SimpleFileOptions;
 
-pub(crate) const SPEC: ImageSpec = ImageSpec {
-    size: 8,
-    channels: 1,
-    invert: false,
-};
+pub(crate) const SPEC: ImageSpec = ImageSpec { size: 8, channels: 1, invert: false };
 
 pub(crate) fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
@@ -21,10 +17,7 @@ pub(crate) fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
 
 /// A plain grey PNG.
 pub(crate) fn png(shade: u8) -> Vec<u8> {
-    encode(
-        &GrayImage::from_pixel(8, 8, Luma([shade])).into(),
-        ImageFormat::Png,
-    )
+    encode(&GrayImage::from_pixel(8, 8, Luma([shade])).into(), ImageFormat::Png)
 }
 
 pub(crate) fn put(root: &Path, name: &str, bytes: &[u8]) {
@@ -37,8 +30,7 @@ pub(crate) fn put_zip(path: &Path, files: &[(&str, Vec<u8>)]) {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in files {
         if name.ends_with('/') {
-            zip.add_directory(*name, SimpleFileOptions::default())
-                .unwrap();
+            zip.add_directory(*name, SimpleFileOptions::default()).unwrap();
         } else {
             zip.start_file(*name, SimpleFileOptions::default()).unwrap();
             zip.write_all(bytes).unwrap();
@@ -48,10 +40,7 @@ pub(crate) fn put_zip(path: &Path, files: &[(&str, Vec<u8>)]) {
 }
 
 pub(crate) fn at(path: &Path) -> DataConfig {
-    DataConfig {
-        path: Some(path.to_owned()),
-        ..DataConfig::default()
-    }
+    DataConfig { path: Some(path.to_owned()), ..DataConfig::default() }
 }
 
 pub(crate) fn message(result: Result<Dataset, Error>) -> String {

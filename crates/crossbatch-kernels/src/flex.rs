@@ -10,18 +10,12 @@ pub(crate) fn all_f32(tensors: &[&FlexTensor]) -> bool {
 
 /// The tensor with its elements in order; a view that already is costs nothing.
 pub(crate) fn ordered(tensor: FlexTensor) -> FlexTensor {
-    if tensor.as_slice::<f32>().is_some() {
-        tensor
-    } else {
-        tensor.to_contiguous()
-    }
+    if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
 }
 
 /// The elements of an [`ordered`] f32 tensor.
 pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
-    tensor
-        .as_slice::<f32>()
-        .expect("an ordered tensor of f32 is a slice")
+    tensor.as_slice::<f32>().expect("an ordered tensor of f32 is a slice")
 }
 
 /// The elements of a tensor that nobody else holds and that fills its buffer, to work in place.

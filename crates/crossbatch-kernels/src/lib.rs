@@ -18,6 +18,8 @@ mod conv2d;
 mod flex;
 mod pool;
 
-pub use batch_norm::{BatchNormOps, BatchNormOptions, BatchNormOutput, batch_norm_inference, batch_norm_train};
+pub use batch_norm::{
+    BatchNormOps, BatchNormOptions, BatchNormOutput, batch_norm_inference, batch_norm_train,
+};
 pub use conv2d::{Conv2dOps, ConvOptions, conv2d};
 pub use pool::{PoolOps, PoolOptions, max_pool2d};

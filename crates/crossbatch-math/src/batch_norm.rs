@@ -108,10 +108,7 @@ fn forward_at(
             (mean, variance)
         })
         .unzip();
-    (
-        segments.finish(output),
-        Statistics { mean, variance },
-    )
+    (segments.finish(output), Statistics { mean, variance })
 }
 
 /// The statistics alone.
@@ -215,10 +212,7 @@ pub fn backward_in_place(
     statistics: &Statistics,
 ) -> ParameterGradients {
     assert_len("gradient", gradient.len(), shape.len());
-    let segments = Segments {
-        shape: *shape,
-        values: gradient.as_mut_ptr(),
-    };
+    let segments = Segments { shape: *shape, values: gradient.as_mut_ptr() };
     backward_into(
         Level::detect(),
         shape,
@@ -252,7 +246,8 @@ fn backward_into<'a>(
             let mut sums = Sums::default();
             for image in 0..shape.batch {
                 let pixels = &input[shape.range(image, channel)];
-                for (gradient, pixels) in read(image, channel).chunks(FLUSH).zip(pixels.chunks(FLUSH))
+                for (gradient, pixels) in
+                    read(image, channel).chunks(FLUSH).zip(pixels.chunks(FLUSH))
                 {
                     sums.make_room(pixels.len());
                     add_gradients(level, gradient, pixels, &line, &mut sums);
@@ -287,12 +282,7 @@ struct Line {
 }
 
 impl Line {
-    fn new(
-        parameters: &BatchNormParameters<'_>,
-        mean: f32,
-        variance: f32,
-        channel: usize,
-    ) -> Self {
+    fn new(parameters: &BatchNormParameters<'_>, mean: f32, variance: f32, channel: usize) -> Self {
         let inverse = (1.0 / (f64::from(variance) + parameters.epsilon).sqrt()) as f32;
         Self {
             mean,
@@ -337,11 +327,7 @@ struct Sums {
 
 impl Default for Sums {
     fn default() -> Self {
-        Self {
-            lanes: [[0.0; LANES]; 2],
-            filled: 0,
-            totals: [0.0; 2],
-        }
+        Self { lanes: [[0.0; LANES]; 2], filled: 0, totals: [0.0; 2] }
     }
 }
 
@@ -423,10 +409,8 @@ fn add_gradients(level: Level, gradient: &[f32], pixels: &[f32], line: &Line, su
         let line = *line;
         let [first, second] = &mut sums.lanes;
         let mut add = |gradient: &[f32], pixels: &[f32]| {
-            for ((gradient, pixel), (first, second)) in gradient
-                .iter()
-                .zip(pixels)
-                .zip(first.iter_mut().zip(second.iter_mut()))
+            for ((gradient, pixel), (first, second)) in
+                gradient.iter().zip(pixels).zip(first.iter_mut().zip(second.iter_mut()))
             {
                 let passed = through(*gradient, *pixel, &line);
                 *first += passed;
@@ -446,11 +430,7 @@ fn add_gradients(level: Level, gradient: &[f32], pixels: &[f32], line: &Line, su
 /// The gradient behind the ReLU.
 #[inline(always)]
 fn through(gradient: f32, pixel: f32, line: &Line) -> f32 {
-    if !line.relu || line.at(pixel) > 0.0 {
-        gradient
-    } else {
-        0.0
-    }
+    if !line.relu || line.at(pixel) > 0.0 { gradient } else { 0.0 }
 }
 
 fn input_gradients(
@@ -502,20 +482,11 @@ impl Segments {
     /// The capacity of an empty vector.
     fn new(shape: &BatchNormShape, output: &mut Vec<f32>) -> Self {
         assert!(output.capacity() >= shape.len());
-        Self {
-            shape: *shape,
-            values: output.as_mut_ptr(),
-        }
+        Self { shape: *shape, values: output.as_mut_ptr() }
     }
 
     /// Copies `from` into its place and lets `change` work on the copy.
-    fn write(
-        &self,
-        image: usize,
-        channel: usize,
-        from: &[f32],
-        change: impl FnOnce(&mut [f32]),
-    ) {
+    fn write(&self, image: usize, channel: usize, from: &[f32], change: impl FnOnce(&mut [f32])) {
         let range = self.shape.range(image, channel);
         assert_eq!(from.len(), range.len());
         // SAFETY: the range lies in the buffer, this task alone uses it, and the copy makes it
@@ -565,10 +536,7 @@ fn check_statistics(shape: &BatchNormShape, statistics: &Statistics) {
 }
 
 fn assert_len(what: &str, found: usize, expected: usize) {
-    assert_eq!(
-        found, expected,
-        "{what} has {found} elements, its shape {expected}"
-    );
+    assert_eq!(found, expected, "{what} has {found} elements, its shape {expected}");
 }
 
 #[cfg(test)]
@@ -580,9 +548,7 @@ mod tests {
     }
 
     fn values(len: usize, seed: usize) -> Vec<f32> {
-        (0..len)
-            .map(|i| ((i * 7919 + seed * 104_729) % 997) as f32 / 250.0 - 2.0)
-            .collect()
+        (0..len).map(|i| ((i * 7919 + seed * 104_729) % 997) as f32 / 250.0 - 2.0).collect()
     }
 
     /// All in f64, each formula written out.
@@ -597,8 +563,7 @@ mod tests {
         let (mut dw, mut db) = (vec![0.0; shape.channels], vec![0.0; shape.channels]);
         let count = (shape.batch * shape.area) as f64;
         for c in 0..shape.channels {
-            let indices: Vec<usize> =
-                (0..shape.batch).flat_map(|n| shape.range(n, c)).collect();
+            let indices: Vec<usize> = (0..shape.batch).flat_map(|n| shape.range(n, c)).collect();
             let mean = indices.iter().map(|&i| f64::from(input[i])).sum::<f64>() / count;
             let variance =
                 indices.iter().map(|&i| (f64::from(input[i]) - mean).powi(2)).sum::<f64>() / count;
@@ -634,7 +599,8 @@ mod tests {
 
     #[test]
     fn both_passes_agree_with_the_formulas() {
-        for (batch, channels, area) in [(1, 1, 2), (3, 5, 1), (4, 3, 49), (5, 70, 9), (2, 3, 5000)] {
+        for (batch, channels, area) in [(1, 1, 2), (3, 5, 1), (4, 3, 49), (5, 70, 9), (2, 3, 5000)]
+        {
             for relu in [false, true] {
                 let shape = shape(batch, channels, area);
                 let input = values(shape.len(), 1);

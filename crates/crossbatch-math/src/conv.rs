@@ -23,7 +23,7 @@ use tile::{GradientTile, GradientWork, Job, Product};
 const CHUNK: usize = 64 * 1024;
 
 /// Prepared images of the weight gradient that are in memory at a time (elements).
-const GROUP: usize = 2 * 1024 * 1024;
+const GROUP: usize = 512 * 1024;
 
 /// Sizes of a convolution. Dilation and groups are 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,12 +99,7 @@ impl ConvShape {
 ///
 /// If a slice's length differs from the shape's, or as [`ConvShape::output`].
 #[must_use]
-pub fn forward(
-    shape: &ConvShape,
-    input: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
+pub fn forward(shape: &ConvShape, input: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     forward_at(Level::detect(), shape, input, weight, bias)
 }
 
@@ -121,17 +116,12 @@ fn forward_at(
         assert_len("bias", bias.len(), shape.filters);
     }
     let output = shape.output();
-    let planes = Planes::of_input(
-        shape.input,
-        output,
-        shape.kernel,
-        shape.stride,
-        shape.padding,
-    );
+    let planes = Planes::of_input(shape.input, output, shape.kernel, shape.stride, shape.padding);
     let taps = shape.kernel[0] * shape.kernel[1];
-    let weights = pack(level, shape.filters, shape.channels, &planes.kernel_taps, |filter, channel, tap| {
-        weight[(filter * shape.channels + channel) * taps + tap]
-    });
+    let weights =
+        pack(level, shape.filters, shape.channels, &planes.kernel_taps, |filter, channel, tap| {
+            weight[(filter * shape.channels + channel) * taps + tap]
+        });
     let mut result = Vec::with_capacity(shape.output_len());
     let place = Place {
         batch: shape.batch,
@@ -170,15 +160,14 @@ fn input_gradient_at(
     for row in 0..shape.stride[0] {
         for column in 0..shape.stride[1] {
             let residue = [row, column];
-            let first_output =
-                [0, 1].map(|axis| shape.padding[axis].saturating_sub(residue[axis]).div_ceil(shape.stride[axis]));
+            let first_output = [0, 1].map(|axis| {
+                shape.padding[axis].saturating_sub(residue[axis]).div_ceil(shape.stride[axis])
+            });
             let first = [0, 1].map(|axis| {
                 first_output[axis] * shape.stride[axis] + residue[axis] - shape.padding[axis]
             });
             let grid = [0, 1].map(|axis| {
-                shape.input[axis]
-                    .saturating_sub(first[axis])
-                    .div_ceil(shape.stride[axis])
+                shape.input[axis].saturating_sub(first[axis]).div_ceil(shape.stride[axis])
             });
             if grid[0] == 0 || grid[1] == 0 {
                 continue;
@@ -191,9 +180,13 @@ fn input_gradient_at(
                 shape.stride,
                 residue,
             );
-            let weights = pack(level, shape.channels, shape.filters, &planes.kernel_taps, |channel, filter, tap| {
-                weight[(filter * shape.channels + channel) * taps + tap]
-            });
+            let weights = pack(
+                level,
+                shape.channels,
+                shape.filters,
+                &planes.kernel_taps,
+                |channel, filter, tap| weight[(filter * shape.channels + channel) * taps + tap],
+            );
             let place = Place {
                 batch: shape.batch,
                 sources: shape.filters,
@@ -228,13 +221,7 @@ fn weight_gradient_at(
     assert_len("gradient", gradient.len(), shape.output_len());
     let output = shape.output();
     let positions = output[0] * output[1];
-    let planes = Planes::of_input(
-        shape.input,
-        output,
-        shape.kernel,
-        shape.stride,
-        shape.padding,
-    );
+    let planes = Planes::of_input(shape.input, output, shape.kernel, shape.stride, shape.padding);
     let tile = GradientTile::choose(level, shape.filters);
     let block = tile.filters();
     let blocks = shape.filters.div_ceil(block);
@@ -265,26 +252,24 @@ fn weight_gradient_at(
             for first in (0..shape.batch).step_by(group) {
                 let images = group.min(shape.batch - first);
                 let prepared = &mut prepared[..images * image_len];
-                prepared
-                    .par_chunks_exact_mut(image_len)
-                    .enumerate()
-                    .for_each(|(image, prepared)| {
+                prepared.par_chunks_exact_mut(image_len).enumerate().for_each(
+                    |(image, prepared)| {
                         let image = first + image;
                         let input_len = shape.channels * shape.input[0] * shape.input[1];
                         let (image_planes, rest) = prepared.split_at_mut(planes_len);
                         planes.fill(&input[image * input_len..][..input_len], image_planes);
                         let filters = &gradient[image * shape.filters * positions..]
                             [..shape.filters * positions];
-                        for (index, block_out) in rest[..gradient_len]
-                            .chunks_exact_mut(positions * block)
-                            .enumerate()
+                        for (index, block_out) in
+                            rest[..gradient_len].chunks_exact_mut(positions * block).enumerate()
                         {
                             let from = index * block;
                             let to = shape.filters.min(from + block);
                             let rows = &filters[from * positions..to * positions];
                             transpose(level, rows, positions, block, block_out);
                         }
-                    });
+                    },
+                );
                 let prepared = &*prepared;
                 sums.par_chunks_mut(part_len)
                     .enumerate()
@@ -297,7 +282,8 @@ fn weight_gradient_at(
                         let (partial, filters) = (part / blocks, part % blocks);
                         let offsets = &offsets[index * piece..];
                         let offsets = &offsets[..piece.min(offsets.len())];
-                        for image in (0..images).filter(|image| (first + image) % partials == partial)
+                        for image in
+                            (0..images).filter(|image| (first + image) % partials == partial)
                         {
                             let image = &prepared[image * image_len..][..image_len];
                             let (image_planes, rest) = image.split_at(planes_len);
@@ -308,8 +294,7 @@ fn weight_gradient_at(
                                 rows: output[0],
                                 columns: output[1],
                                 row_block,
-                                gradient: &rest[filters * positions * block..]
-                                    [..positions * block],
+                                gradient: &rest[filters * positions * block..][..positions * block],
                             }
                             .run(level, tile, sums);
                         }
@@ -457,6 +442,7 @@ fn multiply(
             let product = Product {
                 planes: laid,
                 offsets: &offsets,
+                channels: place.sources * planes.count(),
                 weights,
                 bias,
                 filters: filters.clone(),
@@ -483,7 +469,9 @@ fn multiply(
                             for (x, value) in row.iter().enumerate() {
                                 // SAFETY: the grid's pixels lie inside the image of `size`, which
                                 // is this task's alone.
-                                unsafe { output.get().add(start + x * place.step[1]).write(*value) };
+                                unsafe {
+                                    output.get().add(start + x * place.step[1]).write(*value)
+                                };
                             }
                         }
                     }
@@ -541,10 +529,7 @@ fn transpose(level: Level, rows: &[f32], positions: usize, block: usize, out: &m
 }
 
 fn assert_len(what: &str, found: usize, expected: usize) {
-    assert_eq!(
-        found, expected,
-        "{what} has {found} elements, its shape {expected}"
-    );
+    assert_eq!(found, expected, "{what} has {found} elements, its shape {expected}");
 }
 
 #[cfg(test)]

@@ -125,9 +125,7 @@ fn windows(
     if kernel == 2 && stride == 2 {
         return pairs(input, width, columns, output, places);
     }
-    let lines = output
-        .chunks_exact_mut(columns)
-        .zip(places.chunks_exact_mut(columns));
+    let lines = output.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
     for (row, (output, places)) in lines.enumerate() {
         for y in 0..kernel {
             for x in 0..kernel {
@@ -153,28 +151,20 @@ fn pairs(input: &[f32], width: usize, columns: usize, output: &mut [f32], places
     fn better(first: f32, second: f32) -> bool {
         #[allow(clippy::neg_cmp_op_on_partial_ord)]
         let wins = !(first >= second);
-        wins & (first == first)
+        wins & !first.is_nan()
     }
-    let lines = output
-        .chunks_exact_mut(columns)
-        .zip(places.chunks_exact_mut(columns));
+    let lines = output.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
     for (row, (output, places)) in lines.enumerate() {
         let (top, _) = input[2 * row * width..][..2 * columns].as_chunks::<2>();
         let (bottom, _) = input[(2 * row + 1) * width..][..2 * columns].as_chunks::<2>();
-        for (((output, place), top), bottom) in
-            output.iter_mut().zip(places).zip(top).zip(bottom)
-        {
+        for (((output, place), top), bottom) in output.iter_mut().zip(places).zip(top).zip(bottom) {
             let right = better(top[0], top[1]);
             let upper = if right { top[1] } else { top[0] };
             let low_right = better(bottom[0], bottom[1]);
             let lower = if low_right { bottom[1] } else { bottom[0] };
             let down = better(upper, lower);
             *output = if down { lower } else { upper };
-            *place = if down {
-                2 + u8::from(low_right)
-            } else {
-                u8::from(right)
-            };
+            *place = if down { 2 + u8::from(low_right) } else { u8::from(right) };
         }
     }
 }
@@ -199,9 +189,7 @@ pub fn backward(shape: &PoolShape, places: &[u8], gradient: &[f32]) -> Vec<f32> 
         .with_min_len(shape.planes_per_task())
         .for_each(|((result, places), gradient)| {
             let result = zeroed(result);
-            let lines = gradient
-                .chunks_exact(columns)
-                .zip(places.chunks_exact(columns));
+            let lines = gradient.chunks_exact(columns).zip(places.chunks_exact(columns));
             if shape.kernel == 2 && shape.stride == 2 {
                 for (row, (gradient, places)) in lines.enumerate() {
                     let (top, bottom) = result[2 * row * width..][..2 * width].split_at_mut(width);
@@ -247,10 +235,7 @@ fn finish(mut result: Vec<f32>, len: usize) -> Vec<f32> {
 }
 
 fn assert_len(what: &str, found: usize, expected: usize) {
-    assert_eq!(
-        found, expected,
-        "{what} has {found} elements, its shape {expected}"
-    );
+    assert_eq!(found, expected, "{what} has {found} elements, its shape {expected}");
 }
 
 #[cfg(test)]

@@ -97,12 +97,7 @@ pub fn rows_times_rows(a: &[f32], b: &[f32], dim: usize, out: &mut [f32]) {
 /// assert_eq!(dot_f64(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]), 32.0);
 /// ```
 pub fn dot_f64(a: &[f32], b: &[f32]) -> f64 {
-    assert!(
-        a.len() == b.len(),
-        "rows of {} and {} values have no dot product",
-        a.len(),
-        b.len()
-    );
+    assert!(a.len() == b.len(), "rows of {} and {} values have no dot product", a.len(), b.len());
     let mut sums = [0.0f64; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
@@ -134,21 +129,13 @@ mod tests {
 
     /// Small whole numbers, so that every sum is exact in f32.
     fn whole_numbers(count: usize, seed: usize) -> Vec<f32> {
-        (0..count)
-            .map(|i| ((i * 7 + seed * 13 + i * i * 3) % 9) as f32 - 4.0)
-            .collect()
+        (0..count).map(|i| ((i * 7 + seed * 13 + i * i * 3) % 9) as f32 - 4.0).collect()
     }
 
     #[test]
     fn equals_the_written_out_product_at_odd_sizes() {
-        for (m, n, dim) in [
-            (1, 1, 1),
-            (1, 9, 3),
-            (9, 1, 3),
-            (5, 7, 1),
-            (17, 33, 13),
-            (64, 65, 40),
-        ] {
+        for (m, n, dim) in [(1, 1, 1), (1, 9, 3), (9, 1, 3), (5, 7, 1), (17, 33, 13), (64, 65, 40)]
+        {
             let (a, b) = (whole_numbers(m * dim, 1), whole_numbers(n * dim, 2));
             let mut out = vec![f32::NAN; m * n];
             rows_times_rows(&a, &b, dim, &mut out);
@@ -184,11 +171,7 @@ mod tests {
         for len in [0, 1, 7, 8, 9, 31, 100] {
             let a: Vec<f32> = (0..len).map(|i| (i as f32 * 0.37).sin()).collect();
             let b: Vec<f32> = (0..len).map(|i| (i as f32 * 0.91).cos()).collect();
-            let plain: f64 = a
-                .iter()
-                .zip(&b)
-                .map(|(&x, &y)| f64::from(x) * f64::from(y))
-                .sum();
+            let plain: f64 = a.iter().zip(&b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
             assert_eq!(dot_f64(&a, &b).to_bits(), dot_f64(&b, &a).to_bits());
             assert!((dot_f64(&a, &b) - plain).abs() < 1e-13, "length {len}");
         }

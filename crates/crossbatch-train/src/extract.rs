@@ -4,7 +4,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
-use crossbatch_data::Images;
+use crossbatch_data::{ImageSpec, Images};
 use crossbatch_models::{Embedder, Mode};
 use crossbatch_retrieval::{MetricsConfig, UnitRows, evaluate_self};
 
@@ -28,12 +28,33 @@ pub fn embed(
     let mut done = 0;
     progress(done, images.len());
     for positions in positions.chunks(batch.max(1)) {
-        let rows = embedder.forward(image_tensor(images, positions, &device)?, Mode::Inference);
-        embeddings.extend(rows.into_data().try_to_vec::<f32>().expect("embeddings are f32"));
+        embeddings.extend(forward(&embedder, image_tensor(images, positions, &device)?));
         done += positions.len();
         progress(done, images.len());
     }
     Ok(embeddings)
+}
+
+/// Embeddings `[count, D]` of one batch of decoded images `[count, C, S, S]`, values as
+/// [`Images::write_f32`] makes them, in inference mode.
+///
+/// # Panics
+///
+/// If there are not as many pixels as `count` and `spec` say.
+pub fn embed_pixels(
+    embedder: &Embedder,
+    pixels: Vec<f32>,
+    count: usize,
+    spec: ImageSpec,
+) -> Vec<f32> {
+    let shape = [count, spec.channels, spec.size, spec.size];
+    let images = Tensor::from_data(TensorData::new(pixels, shape), &Device::flex());
+    forward(&embedder.valid(), images)
+}
+
+fn forward(embedder: &Embedder, images: Tensor<4>) -> Vec<f32> {
+    let rows = embedder.forward(images, Mode::Inference);
+    rows.into_data().try_to_vec().expect("embeddings are f32")
 }
 
 /// Some images as a tensor `[B, C, S, S]`.

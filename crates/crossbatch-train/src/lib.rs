@@ -22,7 +22,7 @@ mod trainer;
 pub use data::{LoadedSplit, TrainingData, class_names, image_spec};
 pub use error::Error;
 pub use events::{Evaluation, Observer, Phase, Silent, StepEvent};
-pub use extract::{embed, evaluate_model, evaluate_raw};
+pub use extract::{embed, embed_pixels, evaluate_model, evaluate_raw};
 pub use files::write_atomically;
 pub use folder::{RunFolder, TrainedModel};
 pub use recipe::{

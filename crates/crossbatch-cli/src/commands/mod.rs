@@ -6,8 +6,10 @@ mod eval;
 mod search;
 mod train;
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
-use crossbatch_train::{Recipe, Report};
+use crossbatch_train::{Recipe, Report, RunFolder, TrainedModel};
 
 use crate::{
     args::{Args, Command, Common, DataCommand, Weights},
@@ -57,4 +59,17 @@ fn report(weights: Option<Weights>, recipe: &Recipe) -> Report {
         Some(Weights::Last) => Report::Last,
         Some(Weights::Best) => Report::Best,
     }
+}
+
+/// A run's recipe under the common options and its network; sets the threads and returns their number.
+fn open_model(
+    run: &Path,
+    weights: Option<Weights>,
+    common: &Common,
+) -> anyhow::Result<(Recipe, TrainedModel, usize)> {
+    let folder = RunFolder::open(run)?;
+    let recipe = folder.recipe(&common.settings())?;
+    let threads = use_threads(&recipe)?;
+    let model = folder.model(report(weights, &recipe))?;
+    Ok((recipe, model, threads))
 }

@@ -17,9 +17,7 @@ pub(crate) fn open(path: &Path, config: &DataConfig) -> Result<Dataset, Error> {
     };
     let (folders, files) = children(path)?;
     if folders.is_empty() && files.is_empty() {
-        return Err(Error::EmptyFolder {
-            path: path.to_owned(),
-        });
+        return Err(Error::EmptyFolder { path: path.to_owned() });
     }
     let mut odd = Found::default();
     let mut bare = Vec::new();
@@ -33,19 +31,15 @@ pub(crate) fn open(path: &Path, config: &DataConfig) -> Result<Dataset, Error> {
         }
         let class = dataset.classes.len() as u32;
         dataset.classes.push(name_below(path, folder));
-        dataset
-            .samples
-            .extend(found.images.into_iter().map(|file| Sample {
-                name: name_below(path, &file),
-                class,
-                split: Split::Train,
-                source: ImageSource::File(file),
-            }));
+        dataset.samples.extend(found.images.into_iter().map(|file| Sample {
+            name: name_below(path, &file),
+            class,
+            split: Split::Train,
+            source: ImageSource::File(file),
+        }));
     }
     if dataset.samples.is_empty() {
-        return Err(Error::NoImages {
-            path: path.to_owned(),
-        });
+        return Err(Error::NoImages { path: path.to_owned() });
     }
     let loose = files.iter().filter(|file| is_image(file)).count();
     if loose > 0 {

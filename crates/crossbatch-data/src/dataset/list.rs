@@ -9,14 +9,11 @@ use crate::dataset::list_file::{self, Row};
 use crate::dataset::split::split_classes;
 use crate::dataset::walk::{children, has_ending};
 use crate::dataset::{DataConfig, Dataset, ImageSource, Kind, Sample, Split};
-use crate::error::Error;
+use crate::error::{Conflict, Error};
 
 /// The names under which a folder's two lists are looked for.
-const PAIRS: [[&str; 2]; 3] = [
-    ["train.txt", "test.txt"],
-    ["train.csv", "test.csv"],
-    ["train.tsv", "test.tsv"],
-];
+const PAIRS: [[&str; 2]; 3] =
+    [["train.txt", "test.txt"], ["train.csv", "test.csv"], ["train.tsv", "test.tsv"]];
 
 pub(crate) fn pair_in(folder: &Path) -> Option<[PathBuf; 2]> {
     PAIRS
@@ -59,12 +56,8 @@ pub(crate) fn open_two(train: &Path, test: &Path) -> Result<Dataset, Error> {
         });
     }
     let mut dataset = builder.finish();
-    dataset.description = format!(
-        "lists {} and {}: {}",
-        train.display(),
-        test.display(),
-        dataset.counts()
-    );
+    dataset.description =
+        format!("lists {} and {}: {}", train.display(), test.display(), dataset.counts());
     Ok(dataset)
 }
 
@@ -85,12 +78,7 @@ impl Builder {
             samples: Vec::new(),
             warnings: Vec::new(),
         };
-        Self {
-            dataset,
-            classes: HashMap::new(),
-            seen: HashMap::new(),
-            again: 0,
-        }
+        Self { dataset, classes: HashMap::new(), seen: HashMap::new(), again: 0 }
     }
 
     fn add(&mut self, list: &Path, split: Split) -> Result<(), Error> {
@@ -107,27 +95,17 @@ impl Builder {
                     continue;
                 }
                 if first_class != class {
-                    return Err(Error::ListConflict {
-                        list: list.to_owned(),
-                        line: row.line,
-                        path: row.path,
-                        label,
-                        first_list: first_list.clone(),
-                        first_line: *first_line,
-                        first_label: self.dataset.classes[first_class as usize].clone(),
-                    });
+                    let was = self.dataset.classes[first_class as usize].clone();
+                    let places = [
+                        (first_list.clone(), *first_line, was),
+                        (list.to_owned(), row.line, label),
+                    ];
+                    return Err(Error::ListConflict(Box::new(Conflict { path: row.path, places })));
                 }
             }
-            self.seen.insert(
-                row.path.clone(),
-                (self.dataset.samples.len(), list.to_owned(), row.line),
-            );
-            self.dataset.samples.push(Sample {
-                name: row.path,
-                class,
-                split,
-                source,
-            });
+            self.seen
+                .insert(row.path.clone(), (self.dataset.samples.len(), list.to_owned(), row.line));
+            self.dataset.samples.push(Sample { name: row.path, class, split, source });
         }
         Ok(())
     }
@@ -163,25 +141,16 @@ pub(crate) fn resolve(
     let mut found: Vec<Option<ImageSource>> = rows
         .iter()
         .map(|row| {
-            Some(folder.join(&row.path))
-                .filter(|path| path.is_file())
-                .map(ImageSource::File)
+            Some(folder.join(&row.path)).filter(|path| path.is_file()).map(ImageSource::File)
         })
         .collect();
     if found.iter().any(Option::is_none) {
         let (archives, broken) = archives_in(folder)?;
-        for (row, slot) in rows
-            .iter()
-            .zip(&mut found)
-            .filter(|(_, slot)| slot.is_none())
-        {
+        for (row, slot) in rows.iter().zip(&mut found).filter(|(_, slot)| slot.is_none()) {
             let name = row.path.strip_prefix("./").unwrap_or(&row.path);
             *slot = archives.iter().find_map(|archive| {
                 let entry = archive.find(name)?;
-                Some(ImageSource::Zip {
-                    archive: Arc::clone(archive),
-                    entry,
-                })
+                Some(ImageSource::Zip { archive: Arc::clone(archive), entry })
             });
         }
         let missing: Vec<&Row> = rows
@@ -214,17 +183,9 @@ pub(crate) fn resolve(
 type Opened = (Vec<Arc<Archive>>, Vec<Error>);
 
 fn archives_in(folder: &Path) -> Result<Opened, Error> {
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let (mut archives, mut broken) = (Vec::new(), Vec::new());
-    for file in children(folder)?
-        .1
-        .iter()
-        .filter(|file| has_ending(file, &["zip"]))
-    {
+    for file in children(folder)?.1.iter().filter(|file| has_ending(file, &["zip"])) {
         match Archive::open(file) {
             Ok(archive) => archives.push(Arc::new(archive)),
             Err(error) => broken.push(error),

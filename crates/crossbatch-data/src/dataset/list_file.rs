@@ -25,27 +25,10 @@ pub(crate) struct Row {
 /// Endings of lists.
 pub(crate) const LIST_ENDINGS: [&str; 3] = ["txt", "csv", "tsv"];
 
-const PATH_COLUMNS: [&str; 9] = [
-    "path",
-    "image",
-    "file",
-    "filename",
-    "file_name",
-    "filepath",
-    "image_path",
-    "img",
-    "name",
-];
-const LABEL_COLUMNS: [&str; 8] = [
-    "label",
-    "class",
-    "class_id",
-    "class_name",
-    "label_id",
-    "product",
-    "id",
-    "target",
-];
+const PATH_COLUMNS: [&str; 9] =
+    ["path", "image", "file", "filename", "file_name", "filepath", "image_path", "img", "name"];
+const LABEL_COLUMNS: [&str; 8] =
+    ["label", "class", "class_id", "class_name", "label_id", "product", "id", "target"];
 
 /// Reads a list; `labelled` says that every line must have a label.
 pub(crate) fn read(list: &Path, labelled: bool) -> Result<Vec<Row>, Error> {
@@ -54,37 +37,23 @@ pub(crate) fn read(list: &Path, labelled: bool) -> Result<Vec<Row>, Error> {
     let fail = |line: usize, text: &[u8], fault| {
         let text = String::from_utf8_lossy(text);
         let shown: String = text.chars().take(80).collect();
-        let text = if shown.len() < text.len() {
-            format!("{shown}…")
-        } else {
-            shown
-        };
-        Error::ListLine {
-            list: PathBuf::from(list),
-            line,
-            text,
-            fault,
-        }
+        let text = if shown.len() < text.len() { format!("{shown}…") } else { shown };
+        Error::ListLine { list: PathBuf::from(list), line, text, fault }
     };
     let mut rows = Vec::new();
     let mut first = true;
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     for (number, raw) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = number + 1;
-        let text = str::from_utf8(raw)
-            .map_err(|_| fail(line, raw, "text that is not UTF-8"))?
-            .trim();
+        let text =
+            str::from_utf8(raw).map_err(|_| fail(line, raw, "text that is not UTF-8"))?.trim();
         if text.is_empty() {
             continue;
         }
         if text.contains('\0') {
             return Err(fail(line, raw, "a zero byte"));
         }
-        let comma = if tabs || (!text.contains(',') && text.contains('\t')) {
-            '\t'
-        } else {
-            ','
-        };
+        let comma = if tabs || (!text.contains(',') && text.contains('\t')) { '\t' } else { ',' };
         let (path, label) = fields(text, comma).map_err(|fault| fail(line, raw, fault))?;
         let header = std::mem::take(&mut first) && is_header(&path, label.as_deref());
         if header {
@@ -99,9 +68,7 @@ pub(crate) fn read(list: &Path, labelled: bool) -> Result<Vec<Row>, Error> {
         rows.push(Row { line, path, label });
     }
     if rows.is_empty() {
-        return Err(Error::ListEmpty {
-            list: PathBuf::from(list),
-        });
+        return Err(Error::ListEmpty { list: PathBuf::from(list) });
     }
     Ok(rows)
 }
@@ -178,10 +145,7 @@ mod tests {
         assert_eq!(of("a/b.png,7"), pair("a/b.png", "7"));
         assert_eq!(of("a,b.png,7"), pair("a,b.png", "7"));
         assert_eq!(of("\"a,b.png\",7"), pair("a,b.png", "7"));
-        assert_eq!(
-            of("\"a\"\"b.png\" , \"red, big\""),
-            pair("a\"b.png", "red, big")
-        );
+        assert_eq!(of("\"a\"\"b.png\" , \"red, big\""), pair("a\"b.png", "red, big"));
         assert_eq!(of("a,b.png,\"red, big\""), pair("a,b.png", "red, big"));
         assert_eq!(of("a.png, 12\" pan"), pair("a.png", "12\" pan"));
         assert_eq!(of("\"a\"b.png,7"), pair("\"a\"b.png", "7"));
@@ -190,10 +154,7 @@ mod tests {
         assert_eq!(of("\"a,b.png\""), ("a,b.png".to_owned(), None));
         assert_eq!(of("a.png,"), pair("a.png", ""));
         assert!(fields("\"a.png\",1,2", ',').is_err());
-        assert_eq!(
-            fields("a b.png\t1,2", '\t').unwrap(),
-            pair("a b.png", "1,2")
-        );
+        assert_eq!(fields("a b.png\t1,2", '\t').unwrap(), pair("a b.png", "1,2"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::dataset::walk::{Found, IMAGE_ENDINGS, has_ending, is_image, name_below};
+use crate::dataset::walk::{Found, has_ending, is_image, name_below};
 use crate::dataset::{ImageSource, list, list_file};
 use crate::decode::ImageSpec;
 use crate::error::Error;
@@ -38,9 +38,7 @@ impl Listed {
 /// - a `.txt`, `.csv` or `.tsv` list: its lines, with labels or without; see the crate's overview for the format
 pub fn list_images(path: &Path) -> Result<Vec<Listed>, Error> {
     if !path.exists() {
-        return Err(Error::NotFound {
-            path: path.to_owned(),
-        });
+        return Err(Error::NotFound { path: path.to_owned() });
     }
     let file = |file: PathBuf, name: String| Listed {
         path: file.clone(),
@@ -53,10 +51,7 @@ pub fn list_images(path: &Path) -> Result<Vec<Listed>, Error> {
         found.walk(path)?;
         found.images.sort();
         if found.images.is_empty() {
-            return Err(Error::NotADataset {
-                path: path.to_owned(),
-                expected: EXPECTED,
-            });
+            return Err(Error::NotADataset { path: path.to_owned(), expected: EXPECTED });
         }
         return Ok(found
             .images
@@ -74,18 +69,10 @@ pub fn list_images(path: &Path) -> Result<Vec<Listed>, Error> {
             .collect());
     }
     if is_image(path) {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         return Ok(vec![file(path.to_owned(), name)]);
     }
-    debug_assert_eq!(IMAGE_ENDINGS.len(), 6, "EXPECTED names them all");
-    Err(Error::NotADataset {
-        path: path.to_owned(),
-        expected: EXPECTED,
-    })
+    Err(Error::NotADataset { path: path.to_owned(), expected: EXPECTED })
 }
 
 const EXPECTED: &str = "expected an image (png, jpg, jpeg, webp, bmp, gif), a folder with images, or a list of images (txt, csv, tsv)";
@@ -96,10 +83,5 @@ fn listed(row: list_file::Row, source: ImageSource) -> Listed {
         ImageSource::Zip { archive, .. } => archive.path().join(&row.path),
         ImageSource::Glyph { .. } => PathBuf::from(&row.path),
     };
-    Listed {
-        path,
-        name: row.path,
-        label: row.label,
-        source,
-    }
+    Listed { path, name: row.path, label: row.label, source }
 }

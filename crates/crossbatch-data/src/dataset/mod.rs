@@ -52,18 +52,13 @@ impl Dataset {
     /// Indices of the samples of one split, in order.
     #[must_use]
     pub fn indices(&self, split: Split) -> Vec<usize> {
-        (0..self.samples.len())
-            .filter(|&index| self.samples[index].split == split)
-            .collect()
+        (0..self.samples.len()).filter(|&index| self.samples[index].split == split).collect()
     }
 
     /// Number of classes with a sample in the split.
     #[must_use]
     pub fn class_count(&self, split: Split) -> usize {
-        self.class_sizes(split)
-            .iter()
-            .filter(|&&size| size > 0)
-            .count()
+        self.class_sizes(split).iter().filter(|&&size| size > 0).count()
     }
 
     /// Number of samples of the split in each class.

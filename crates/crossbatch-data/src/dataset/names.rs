@@ -80,13 +80,7 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-words!(
-    Split,
-    "split",
-    Train = "train",
-    Validation = "validation",
-    Test = "test"
-);
+words!(Split, "split", Train = "train", Validation = "validation", Test = "test");
 words!(
     Kind,
     "data.kind",

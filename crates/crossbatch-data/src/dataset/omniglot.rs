@@ -10,17 +10,12 @@ use crate::dataset::walk::{Found, is_image, name_below};
 use crate::dataset::{Dataset, ImageSource, Kind, Sample, Split};
 use crate::error::Error;
 
-const HALVES: [(&str, Split); 2] = [
-    ("images_background", Split::Train),
-    ("images_evaluation", Split::Test),
-];
+const HALVES: [(&str, Split); 2] =
+    [("images_background", Split::Train), ("images_evaluation", Split::Test)];
 
 /// How many halves the folder holds.
 pub(crate) fn halves_in(path: &Path) -> usize {
-    HALVES
-        .iter()
-        .filter(|(half, _)| find_half(path, half).is_some())
-        .count()
+    HALVES.iter().filter(|(half, _)| find_half(path, half).is_some()).count()
 }
 
 /// Whether a single zip is one half of Omniglot; names the other half.
@@ -33,29 +28,17 @@ pub(crate) fn other_half(zip: &Path) -> Option<&'static str> {
 pub(crate) fn open(path: &Path) -> Result<Dataset, Error> {
     if path.is_file() {
         return Err(match other_half(path) {
-            Some(missing) => Error::OmniglotHalf {
-                path: path.to_owned(),
-                missing,
-            },
-            None => Error::NotADataset {
-                path: path.to_owned(),
-                expected: EXPECTED,
-            },
+            Some(missing) => Error::OmniglotHalf { path: path.to_owned(), missing },
+            None => Error::NotADataset { path: path.to_owned(), expected: EXPECTED },
         });
     }
     let halves = HALVES.map(|(half, split)| (half, split, find_half(path, half)));
     match &halves {
         [(_, _, None), (_, _, None)] => {
-            return Err(Error::NotADataset {
-                path: path.to_owned(),
-                expected: EXPECTED,
-            });
+            return Err(Error::NotADataset { path: path.to_owned(), expected: EXPECTED });
         }
         [(missing, _, None), _] | [_, (missing, _, None)] => {
-            return Err(Error::OmniglotHalf {
-                path: path.to_owned(),
-                missing,
-            });
+            return Err(Error::OmniglotHalf { path: path.to_owned(), missing });
         }
         _ => {}
     }
@@ -70,18 +53,11 @@ pub(crate) fn open(path: &Path) -> Result<Dataset, Error> {
     for (half, split, place) in halves {
         let Some(place) = place else { continue };
         zips += usize::from(place.is_file());
-        let files = if place.is_file() {
-            in_zip(&place)?
-        } else {
-            in_folder(path, &place)?
-        };
+        let files = if place.is_file() { in_zip(&place)? } else { in_folder(path, &place)? };
         let before = dataset.samples.len();
         let strangers = add(&mut dataset, half, split, files);
         if dataset.samples.len() == before {
-            return Err(Error::NotADataset {
-                path: place,
-                expected: LAYOUT,
-            });
+            return Err(Error::NotADataset { path: place, expected: LAYOUT });
         }
         if strangers > 0 {
             dataset.warnings.push(format!(
@@ -95,11 +71,7 @@ pub(crate) fn open(path: &Path) -> Result<Dataset, Error> {
         2 => "zips",
         _ => "zip and folder",
     };
-    dataset.description = format!(
-        "omniglot {form} in {}: {}",
-        path.display(),
-        dataset.counts()
-    );
+    dataset.description = format!("omniglot {form} in {}: {}", path.display(), dataset.counts());
     Ok(dataset)
 }
 
@@ -109,11 +81,7 @@ const LAYOUT: &str = "expected ALPHABET/CHARACTER/IMAGE.png in it, below the nam
 fn find_half(path: &Path, half: &str) -> Option<PathBuf> {
     let zip = path.join(format!("{half}.zip"));
     let folder = path.join(half);
-    if zip.is_file() {
-        Some(zip)
-    } else {
-        folder.is_dir().then_some(folder)
-    }
+    if zip.is_file() { Some(zip) } else { folder.is_dir().then_some(folder) }
 }
 
 /// Names and sources of the images, sorted by name.
@@ -121,14 +89,8 @@ fn in_zip(zip: &Path) -> Result<Vec<(String, ImageSource)>, Error> {
     let archive = Arc::new(Archive::open(zip)?);
     let mut files = archive.files();
     files.retain(|(_, name)| is_image(Path::new(name)) && !name.starts_with("__MACOSX/"));
-    let source = |entry| ImageSource::Zip {
-        archive: Arc::clone(&archive),
-        entry,
-    };
-    Ok(files
-        .into_iter()
-        .map(|(entry, name)| (name, source(entry)))
-        .collect())
+    let source = |entry| ImageSource::Zip { archive: Arc::clone(&archive), entry };
+    Ok(files.into_iter().map(|(entry, name)| (name, source(entry))).collect())
 }
 
 fn in_folder(root: &Path, folder: &Path) -> Result<Vec<(String, ImageSource)>, Error> {
@@ -169,12 +131,7 @@ fn add(
             last = Some(class_name);
         }
         let class = (dataset.classes.len() - 1) as u32;
-        dataset.samples.push(Sample {
-            name,
-            class,
-            split,
-            source,
-        });
+        dataset.samples.push(Sample { name, class, split, source });
     }
     strangers
 }

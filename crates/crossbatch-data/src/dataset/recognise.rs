@@ -27,12 +27,7 @@ pub fn open(config: &DataConfig) -> Result<Dataset, Error> {
     let (mut dataset, groups) = recognise(config)?;
     let origin = config.path.as_deref().or(config.train_list.as_deref());
     check(&dataset, origin)?;
-    hold_out(
-        &mut dataset,
-        groups.as_deref(),
-        config.validation,
-        config.split_seed,
-    )?;
+    hold_out(&mut dataset, groups.as_deref(), config.validation, config.split_seed)?;
     check_pairs(&dataset, origin)?;
     if config.validation > 0.0 {
         let held = dataset.class_count(Split::Validation);
@@ -64,29 +59,20 @@ fn recognise(config: &DataConfig) -> Result<(Dataset, Option<Vec<u32>>), Error> 
     let dataset = match (kind, lists, &config.path) {
         (Kind::List, Some([train, test]), _) => list::open_two(&train, &test)?,
         (_, _, None) => {
-            return Err(Error::NoPath {
-                kind,
-                expected: expected(kind),
-            });
+            return Err(Error::NoPath { kind, expected: expected(kind) });
         }
         (_, _, Some(path)) if !path.exists() => return Err(Error::NotFound { path: path.clone() }),
         (Kind::Omniglot, _, Some(path)) => omniglot::open(path)?,
         (Kind::List, None, Some(path)) if path.is_dir() => match list::pair_in(path) {
             Some([train, test]) => list::open_two(&train, &test)?,
             None => {
-                return Err(Error::NotADataset {
-                    path: path.clone(),
-                    expected: expected(kind),
-                });
+                return Err(Error::NotADataset { path: path.clone(), expected: expected(kind) });
             }
         },
         (Kind::List, None, Some(path)) => list::open_one(path, config)?,
         (_, _, Some(path)) if path.is_dir() => folder::open(path, config)?,
         (_, _, Some(path)) => {
-            return Err(Error::NotADataset {
-                path: path.clone(),
-                expected: expected(kind),
-            });
+            return Err(Error::NotADataset { path: path.clone(), expected: expected(kind) });
         }
     };
     Ok((dataset, None))
@@ -94,16 +80,9 @@ fn recognise(config: &DataConfig) -> Result<(Dataset, Option<Vec<u32>>), Error> 
 
 /// What lies at the path.
 fn look(path: &Path) -> Result<Kind, Error> {
-    let wrong = |expected| {
-        Err(Error::NotADataset {
-            path: path.to_owned(),
-            expected,
-        })
-    };
+    let wrong = |expected| Err(Error::NotADataset { path: path.to_owned(), expected });
     if !path.exists() {
-        Err(Error::NotFound {
-            path: path.to_owned(),
-        })
+        Err(Error::NotFound { path: path.to_owned() })
     } else if path.is_dir() {
         Ok(match (omniglot::halves_in(path), list::pair_in(path)) {
             (2, _) => Kind::Omniglot,
@@ -115,10 +94,7 @@ fn look(path: &Path) -> Result<Kind, Error> {
         Ok(Kind::List)
     } else if has_ending(path, &["zip"]) {
         match omniglot::other_half(path) {
-            Some(missing) => Err(Error::OmniglotHalf {
-                path: path.to_owned(),
-                missing,
-            }),
+            Some(missing) => Err(Error::OmniglotHalf { path: path.to_owned(), missing }),
             None => wrong(
                 "a zip alone does not say which class its images have; put train.txt and test.txt (lines `path inside the zip,label`) beside it and give the folder, or unpack it",
             ),
@@ -147,16 +123,10 @@ fn lists(config: &DataConfig) -> Result<Option<[PathBuf; 2]>, Error> {
         (None, None) => return Ok(None),
         (Some(train), Some(test)) => (train, test),
         (Some(_), None) => {
-            return Err(Error::OneList {
-                given: "data.train-list",
-                missing: "data.test-list",
-            });
+            return Err(Error::OneList { given: "data.train-list", missing: "data.test-list" });
         }
         (None, Some(_)) => {
-            return Err(Error::OneList {
-                given: "data.test-list",
-                missing: "data.train-list",
-            });
+            return Err(Error::OneList { given: "data.test-list", missing: "data.train-list" });
         }
     };
     let place = |list: &PathBuf| {
@@ -171,10 +141,7 @@ fn lists(config: &DataConfig) -> Result<Option<[PathBuf; 2]>, Error> {
 }
 
 fn check(dataset: &Dataset, origin: Option<&Path>) -> Result<(), Error> {
-    let classes = Split::ALL
-        .iter()
-        .map(|&split| dataset.class_count(split))
-        .sum();
+    let classes = Split::ALL.iter().map(|&split| dataset.class_count(split)).sum();
     if classes < 2 {
         let path = origin.unwrap_or(Path::new("glyphs")).to_owned();
         return Err(Error::TooFewClasses { path, classes });
@@ -189,11 +156,7 @@ fn check_pairs(dataset: &Dataset, origin: Option<&Path>) -> Result<(), Error> {
         let classes = dataset.class_count(split);
         if classes > 0 && sizes.iter().all(|&size| size < 2) {
             let origin = origin.map_or("glyphs".to_owned(), |path| path.display().to_string());
-            return Err(Error::NoPairs {
-                origin,
-                split: split.adjective(),
-                classes,
-            });
+            return Err(Error::NoPairs { origin, split: split.adjective(), classes });
         }
     }
     Ok(())

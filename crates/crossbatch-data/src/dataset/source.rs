@@ -11,15 +11,8 @@ use crate::glyphs::GlyphSet;
 #[derive(Debug, Clone)]
 pub(crate) enum ImageSource {
     File(PathBuf),
-    Zip {
-        archive: Arc<Archive>,
-        entry: usize,
-    },
-    Glyph {
-        set: Arc<GlyphSet>,
-        class: u32,
-        image: u32,
-    },
+    Zip { archive: Arc<Archive>, entry: usize },
+    Glyph { set: Arc<GlyphSet>, class: u32, image: u32 },
 }
 
 impl ImageSource {
@@ -37,11 +30,9 @@ impl ImageSource {
     /// `[side, side, 3]`, interleaved.
     pub(crate) fn decode_rgb(&self, name: &str, side: usize) -> Result<Vec<u8>, Error> {
         match self {
-            Self::Glyph { set, class, image } => Ok(set
-                .draw(*class, *image, side)
-                .iter()
-                .flat_map(|&grey| [grey; 3])
-                .collect()),
+            Self::Glyph { set, class, image } => {
+                Ok(set.draw(*class, *image, side).iter().flat_map(|&grey| [grey; 3]).collect())
+            }
             _ => decode_rgb_bytes(name, &self.bytes()?, side),
         }
     }

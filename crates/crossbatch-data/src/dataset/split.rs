@@ -14,13 +14,13 @@ pub(crate) fn split_classes(dataset: &mut Dataset, fraction: f64, seed: u64) {
     let count = dataset.classes.len();
     let wanted = (count as f64 * fraction).round() as usize;
     // Neither side is left without classes, or with a single one where there is a choice.
-    let least = if count >= 4 { 2 } else { 1 };
+    let least = if count >= 4 { 2 } else { count / 2 };
     let wanted = if fraction == 0.0 {
         0
     } else if fraction == 1.0 {
         count
     } else {
-        wanted.clamp(least, count.saturating_sub(least))
+        wanted.clamp(least, count - least)
     };
     let mut order: Vec<usize> = (0..count).collect();
     order.shuffle(&mut generator(&[seed, TEST]));
@@ -54,18 +54,10 @@ pub(crate) fn hold_out(
         if held.len() >= wanted {
             break;
         }
-        held.extend(
-            training
-                .iter()
-                .copied()
-                .filter(|&class| group(class) == chosen),
-        );
+        held.extend(training.iter().copied().filter(|&class| group(class) == chosen));
     }
     if held.len() < 2 || held.len() + 2 > training.len() {
-        return Err(Error::Validation {
-            fraction,
-            classes: training.len(),
-        });
+        return Err(Error::Validation { fraction, classes: training.len() });
     }
     let mut is_held = vec![false; sizes.len()];
     for class in held {

@@ -8,9 +8,8 @@ use crate::error::Error;
 pub(crate) const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
 
 /// Endings of what often lies beside images and surprises nobody.
-const SIDECARS: [&str; 12] = [
-    "txt", "md", "csv", "tsv", "json", "xml", "html", "pdf", "mat", "db", "ini", "yaml",
-];
+const SIDECARS: [&str; 12] =
+    ["txt", "md", "csv", "tsv", "json", "xml", "html", "pdf", "mat", "db", "ini", "yaml"];
 
 /// Deeper folders are a mistake, or a loop.
 const DEEPEST: usize = 32;
@@ -18,11 +17,7 @@ const DEEPEST: usize = 32;
 pub(crate) fn has_ending(path: &Path, endings: &[&str]) -> bool {
     path.extension()
         .and_then(|ending| ending.to_str())
-        .is_some_and(|ending| {
-            endings
-                .iter()
-                .any(|known| ending.eq_ignore_ascii_case(known))
-        })
+        .is_some_and(|ending| endings.iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
 pub(crate) fn is_image(path: &Path) -> bool {
@@ -38,12 +33,7 @@ pub(crate) fn children(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Er
             continue;
         }
         // Follows links; a dangling one counts as a file and is reported when it is read.
-        if entry.path().is_dir() {
-            &mut folders
-        } else {
-            &mut files
-        }
-        .push(entry.path());
+        if entry.path().is_dir() { &mut folders } else { &mut files }.push(entry.path());
     }
     folders.sort();
     files.sort();
@@ -103,9 +93,5 @@ impl Found {
 /// The path below a root, with `/` between the parts.
 pub(crate) fn name_below(root: &Path, path: &Path) -> String {
     let below = path.strip_prefix(root).unwrap_or(path);
-    below
-        .iter()
-        .map(|part| part.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join("/")
+    below.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
 }

@@ -61,29 +61,15 @@ impl GlyphsConfig {
     /// Refuses what cannot be drawn.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let counts = [
-            (
-                "data.glyphs.train-classes",
-                self.train_classes,
-                0,
-                1_000_000,
-            ),
+            ("data.glyphs.train-classes", self.train_classes, 0, 1_000_000),
             ("data.glyphs.test-classes", self.test_classes, 0, 1_000_000),
-            (
-                "data.glyphs.images-per-class",
-                self.images_per_class,
-                2,
-                10_000,
-            ),
+            ("data.glyphs.images-per-class", self.images_per_class, 2, 10_000),
             ("data.glyphs.family", self.family, 1, 64),
         ];
         for (key, value, low, high) in counts {
             if !(low..=high).contains(&value) {
                 let expected = format!("a whole number from {low} to {high}");
-                return Err(Error::Setting {
-                    key,
-                    value: value.to_string(),
-                    expected,
-                });
+                return Err(Error::Setting { key, value: value.to_string(), expected });
             }
         }
         let lengths = [
@@ -99,11 +85,7 @@ impl GlyphsConfig {
         for (key, value, low, high) in lengths {
             if !(low..=high).contains(&value) {
                 let expected = format!("a number from {low} to {high}");
-                return Err(Error::Setting {
-                    key,
-                    value: value.to_string(),
-                    expected,
-                });
+                return Err(Error::Setting { key, value: value.to_string(), expected });
             }
         }
         Ok(())

@@ -36,10 +36,7 @@ pub(super) fn draw(
             from = to;
         }
     }
-    coverage
-        .iter()
-        .map(|&share| (255.0 * (1.0 - share)).round() as u8)
-        .collect()
+    coverage.iter().map(|&share| (255.0 * (1.0 - share)).round() as u8).collect()
 }
 
 /// Uniform in `[-reach, reach]`.
@@ -56,10 +53,7 @@ struct Warp {
 impl Warp {
     fn new(config: &GlyphsConfig, rng: &mut impl Rng) -> Self {
         let (sin, cos) = around(rng, config.rotation).to_radians().sin_cos();
-        let [wide, high] = [
-            1.0 + around(rng, config.scale),
-            1.0 + around(rng, config.scale),
-        ];
+        let [wide, high] = [1.0 + around(rng, config.scale), 1.0 + around(rng, config.scale)];
         let shear = around(rng, config.shear);
         Self {
             matrix: [
@@ -89,11 +83,7 @@ fn cover(coverage: &mut [f32], size: usize, from: Point, to: Point, radius: f32)
         let low = (from[axis].min(to[axis]) - reach - 0.5).ceil().max(0.0) as usize;
         let high = (from[axis].max(to[axis]) + reach - 0.5).floor();
         // A negative end means that the piece lies off the paper.
-        low..if high < 0.0 {
-            0
-        } else {
-            (high as usize + 1).min(size)
-        }
+        low..if high < 0.0 { 0 } else { (high as usize + 1).min(size) }
     };
     let along = [to[0] - from[0], to[1] - from[1]];
     let squared = (along[0] * along[0] + along[1] * along[1]).max(1e-12);

@@ -39,10 +39,7 @@ impl GlyphSet {
                 Program::new(config, half, class / config.family, class % config.family)
             })
             .collect();
-        Self {
-            config: config.clone(),
-            programs,
-        }
+        Self { config: config.clone(), programs }
     }
 
     /// Grey pixels `[size, size]` of one image: black ink (0) on white paper (255).
@@ -82,12 +79,7 @@ pub(crate) fn open(config: &GlyphsConfig) -> Result<(Dataset, Vec<u32>), Error> 
     let mut families = Vec::new();
     let halves = [
         ("train", Split::Train, config.train_classes, 0),
-        (
-            "test",
-            Split::Test,
-            config.test_classes,
-            config.train_classes.div_ceil(config.family),
-        ),
+        ("test", Split::Test, config.test_classes, config.train_classes.div_ceil(config.family)),
     ];
     for (half, split, count, first_family) in halves {
         for local in 0..count {
@@ -95,18 +87,12 @@ pub(crate) fn open(config: &GlyphsConfig) -> Result<(Dataset, Vec<u32>), Error> 
             let (family, member) = (local / config.family, local % config.family);
             let name = format!("{half}/family{family:04}.{member}");
             families.push((first_family + family) as u32);
-            dataset
-                .samples
-                .extend((0..config.images_per_class as u32).map(|image| Sample {
-                    name: format!("{name}/{image}"),
-                    class,
-                    split,
-                    source: ImageSource::Glyph {
-                        set: Arc::clone(&set),
-                        class,
-                        image,
-                    },
-                }));
+            dataset.samples.extend((0..config.images_per_class as u32).map(|image| Sample {
+                name: format!("{name}/{image}"),
+                class,
+                split,
+                source: ImageSource::Glyph { set: Arc::clone(&set), class, image },
+            }));
             dataset.classes.push(name);
         }
     }

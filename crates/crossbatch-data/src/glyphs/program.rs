@@ -111,10 +111,7 @@ fn stroke(rng: &mut impl Rng) -> Stroke {
 }
 
 fn point(rng: &mut impl Rng, reach: f32) -> Point {
-    [
-        rng.random_range(-reach..=reach),
-        rng.random_range(-reach..=reach),
-    ]
+    [rng.random_range(-reach..=reach), rng.random_range(-reach..=reach)]
 }
 
 fn length(a: Point, b: Point) -> f32 {
@@ -132,12 +129,8 @@ mod tests {
             let base = Program::new(&config, 0, family, 0);
             for member in 1..config.family {
                 let sibling = Program::new(&config, 0, family, member);
-                let changed = base
-                    .strokes
-                    .iter()
-                    .zip(&sibling.strokes)
-                    .filter(|(a, b)| a != b)
-                    .count();
+                let changed =
+                    base.strokes.iter().zip(&sibling.strokes).filter(|(a, b)| a != b).count();
                 assert_eq!((changed, base.strokes.len()), (1, sibling.strokes.len()));
                 let earlier = Program::new(&config, 0, family, member - 1);
                 assert_ne!(earlier, sibling);

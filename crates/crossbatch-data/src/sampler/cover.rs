@@ -116,8 +116,7 @@ impl Left {
             chosen.extend(bucket.iter().take(room));
         }
         for &class in &chosen {
-            self.weights
-                .remove(class as usize, self.of[class as usize] as u64);
+            self.weights.remove(class as usize, self.of[class as usize] as u64);
         }
         while chosen.len() < count && self.weights.total() > 0 {
             let class = self.weights.find(rng.random_range(0..self.weights.total()));
@@ -125,8 +124,7 @@ impl Left {
             chosen.push(class as u32);
         }
         for &class in &chosen {
-            self.weights
-                .add(class as usize, self.of[class as usize] as u64);
+            self.weights.add(class as usize, self.of[class as usize] as u64);
         }
         chosen
     }

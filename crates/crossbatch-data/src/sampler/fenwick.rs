@@ -20,11 +20,7 @@ impl Weights {
                 tree[parent] += tree[item + 1];
             }
         }
-        Self {
-            tree,
-            total,
-            top: if count == 0 { 0 } else { 1 << count.ilog2() },
-        }
+        Self { tree, total, top: if count == 0 { 0 } else { 1 << count.ilog2() } }
     }
 
     pub(crate) fn total(&self) -> u64 {
@@ -84,9 +80,6 @@ mod tests {
         assert_eq!(found, expected);
         tree.remove(0, 3);
         tree.add(6, 1);
-        assert_eq!(
-            (tree.find(0), tree.find(tree.total() - 1), tree.total()),
-            (2, 6, 9)
-        );
+        assert_eq!((tree.find(0), tree.find(tree.total() - 1), tree.total()), (2, 6, 9));
     }
 }

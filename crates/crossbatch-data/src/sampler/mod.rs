@@ -66,50 +66,25 @@ pub fn plan_epoch(
         return Err(Error::PlanEmpty { classes, images });
     }
     let mut by_class = Classes::new(labels);
-    let available = if labels.is_empty() {
-        0
-    } else {
-        by_class.count()
-    };
+    let available = if labels.is_empty() { 0 } else { by_class.count() };
     if classes > available {
-        return Err(Error::PlanClasses {
-            wanted: classes,
-            available,
-        });
+        return Err(Error::PlanClasses { wanted: classes, available });
     }
     if images > 65_536 {
         let expected = "a whole number from 1 to 65536".to_owned();
-        return Err(Error::Setting {
-            key: "batch.images",
-            value: images.to_string(),
-            expected,
-        });
+        return Err(Error::Setting { key: "batch.images", value: images.to_string(), expected });
     }
-    let smaller = |than| {
-        (0..by_class.count())
-            .filter(|&class| by_class.size(class) < than)
-            .count()
-    };
+    let smaller = |than| (0..by_class.count()).filter(|&class| by_class.size(class) < than).count();
     let (refilled_classes, single_classes) = (smaller(images), smaller(2));
     let batches = match sampler {
-        Sampler::Cover => cover::plan(
-            &mut by_class,
-            classes,
-            images,
-            &mut generator(&[seed, 0, epoch]),
-        ),
-        Sampler::Random => random::plan(
-            &mut by_class,
-            classes,
-            images,
-            &mut generator(&[seed, 1, epoch]),
-        ),
+        Sampler::Cover => {
+            cover::plan(&mut by_class, classes, images, &mut generator(&[seed, 0, epoch]))
+        }
+        Sampler::Random => {
+            random::plan(&mut by_class, classes, images, &mut generator(&[seed, 1, epoch]))
+        }
     };
-    Ok(EpochPlan {
-        batches,
-        refilled_classes,
-        single_classes,
-    })
+    Ok(EpochPlan { batches, refilled_classes, single_classes })
 }
 
 #[cfg(test)]
@@ -129,19 +104,13 @@ mod tests {
     fn bad_shapes_name_the_keys() {
         let plan = |classes, images| plan_epoch(Sampler::Random, &[0, 0, 1], classes, images, 0, 0);
         let error = plan(3, 2).unwrap_err().to_string();
-        assert!(
-            error.contains("batch.classes = 3") && error.contains("only 2"),
-            "{error}"
-        );
+        assert!(error.contains("batch.classes = 3") && error.contains("only 2"), "{error}");
         assert!(matches!(plan(0, 2), Err(Error::PlanEmpty { .. })));
         assert!(matches!(plan(2, 0), Err(Error::PlanEmpty { .. })));
         assert!(matches!(plan(1, 1), Err(Error::PlanEmpty { .. })));
         assert!(plan(2, 2).is_ok());
         let empty = plan_epoch(Sampler::Cover, &[], 1, 2, 0, 0);
-        assert!(matches!(
-            empty,
-            Err(Error::PlanClasses { available: 0, .. })
-        ));
+        assert!(matches!(empty, Err(Error::PlanClasses { available: 0, .. })));
     }
 
     #[test]

@@ -94,9 +94,8 @@ impl<B: BatchNormOps, C: CheckpointStrategy> BatchNormOps for Autodiff<B, C> {
         variance: FloatTensor<Self>,
         options: BatchNormOptions,
     ) -> FloatTensor<Self> {
-        let tracked = [&input, &weight, &bias, &mean, &variance]
-            .iter()
-            .any(|tensor| tensor.is_tracked());
+        let tracked =
+            [&input, &weight, &bias, &mean, &variance].iter().any(|tensor| tensor.is_tracked());
         if tracked {
             return reference::apply::<Self>(input, weight, bias, mean, variance, options);
         }

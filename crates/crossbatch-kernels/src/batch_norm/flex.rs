@@ -9,11 +9,7 @@ use crossbatch_math::batch_norm::{self, BatchNormParameters, BatchNormShape, Sta
 
 fn shape(input: &FlexTensor) -> BatchNormShape {
     let [batch, channels, height, width] = sizes(input);
-    BatchNormShape {
-        batch,
-        channels,
-        area: height * width,
-    }
+    BatchNormShape { batch, channels, area: height * width }
 }
 
 fn parameters<'a>(
@@ -92,11 +88,7 @@ impl BatchNormOps for Flex {
             );
             (tensor(to_input, sizes(&input)), changes)
         };
-        (
-            to_input,
-            tensor(changes.weight, [shape.channels]),
-            tensor(changes.bias, [shape.channels]),
-        )
+        (to_input, tensor(changes.weight, [shape.channels]), tensor(changes.bias, [shape.channels]))
     }
 
     fn batch_norm_apply(

@@ -111,12 +111,7 @@ pub fn batch_norm_inference(
 ) -> Tensor<4> {
     check(
         &input,
-        &[
-            ("weight", &weight),
-            ("bias", &bias),
-            ("mean", &mean),
-            ("variance", &variance),
-        ],
+        &[("weight", &weight), ("bias", &bias), ("mean", &mean), ("variance", &variance)],
     );
     Tensor::from_dispatch(<Dispatch as BatchNormOps>::batch_norm_apply(
         input.into_dispatch(),
@@ -132,10 +127,7 @@ fn check(input: &Tensor<4>, parameters: &[(&str, &Tensor<1>)]) {
     let channels = input.dims()[1];
     for (name, tensor) in parameters {
         let [length] = tensor.dims();
-        assert_eq!(
-            length, channels,
-            "{name} has {length} elements for {channels} channels"
-        );
+        assert_eq!(length, channels, "{name} has {length} elements for {channels} channels");
     }
 }
 

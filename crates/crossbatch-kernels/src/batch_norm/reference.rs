@@ -43,14 +43,7 @@ pub(super) fn forward<B: Backend>(
     let distance = B::float_sub(input.clone(), average.clone());
     let variance = mean::<B>(B::float_mul(distance.clone(), distance));
     let (average, variance) = (flat::<B>(average), flat::<B>(variance));
-    let output = apply::<B>(
-        input,
-        weight,
-        bias,
-        average.clone(),
-        variance.clone(),
-        options,
-    );
+    let output = apply::<B>(input, weight, bias, average.clone(), variance.clone(), options);
     (output, average, variance)
 }
 
@@ -64,10 +57,7 @@ pub(super) fn apply<B: Backend>(
 ) -> FloatTensor<B> {
     let scale = B::float_mul(weight, inverse::<B>(variance, options.epsilon));
     let distance = B::float_sub(input, spread::<B>(mean));
-    let output = B::float_add(
-        B::float_mul(distance, spread::<B>(scale)),
-        spread::<B>(bias),
-    );
+    let output = B::float_add(B::float_mul(distance, spread::<B>(scale)), spread::<B>(bias));
     if options.relu { B::relu(output) } else { output }
 }
 
@@ -84,14 +74,7 @@ pub(super) fn gradients<B: Backend>(
     let distance = B::float_sub(input.clone(), spread::<B>(mean_of_input.clone()));
     let normal = B::float_mul(distance, inverse.clone());
     let gradient = if options.relu {
-        let output = apply::<B>(
-            input,
-            weight.clone(),
-            bias,
-            mean_of_input,
-            variance,
-            options,
-        );
+        let output = apply::<B>(input, weight.clone(), bias, mean_of_input, variance, options);
         let dtype = get_or_init_device_settings::<B>(&output.device()).bool_dtype;
         let cut = B::float_lower_equal_elem(output, 0.0.into(), dtype);
         B::float_mask_fill(gradient, cut, 0.0.into())
@@ -102,10 +85,7 @@ pub(super) fn gradients<B: Backend>(
     let to_weight = flat::<B>(sum::<B>(product.clone()));
     let to_bias = flat::<B>(sum::<B>(gradient.clone()));
     let along = B::float_mul(normal, mean::<B>(product));
-    let rest = B::float_sub(
-        B::float_sub(gradient.clone(), mean::<B>(gradient)),
-        along,
-    );
+    let rest = B::float_sub(B::float_sub(gradient.clone(), mean::<B>(gradient)), along);
     let to_input = B::float_mul(rest, B::float_mul(spread::<B>(weight), inverse));
     (to_input, to_weight, to_bias)
 }

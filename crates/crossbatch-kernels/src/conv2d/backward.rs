@@ -31,13 +31,7 @@ impl<B: Conv2dOps> Backward<B, 2> for Conv2dBackward {
         _checkpointer: &mut Checkpointer,
     ) {
         let gradient = grads.consume::<B>(&ops.node);
-        let State {
-            input,
-            weight,
-            size,
-            kernel,
-            options,
-        } = ops.state;
+        let State { input, weight, size, kernel, options } = ops.state;
         let [to_input, to_weight] = ops.parents;
         if let (Some(parent), Some(input)) = (to_weight, input) {
             let result = B::conv2d_weight_gradient(input, gradient.clone(), kernel, options);
@@ -59,11 +53,7 @@ impl<B: Conv2dOps, C: CheckpointStrategy> Conv2dOps for Autodiff<B, C> {
         let (track_input, track_weight) = (input.is_tracked(), weight.is_tracked());
         let (input, input_node) = input.into_parts();
         let (weight, weight_node) = weight.into_parts();
-        match Conv2dBackward
-            .prepare::<C>([input_node, weight_node])
-            .compute_bound()
-            .stateful()
-        {
+        match Conv2dBackward.prepare::<C>([input_node, weight_node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
                 let (input_shape, weight_shape) = (input.shape(), weight.shape());
                 let state = State {

@@ -19,10 +19,7 @@ pub struct ConvOptions {
 
 impl Default for ConvOptions {
     fn default() -> Self {
-        Self {
-            stride: [1, 1],
-            padding: [0, 0],
-        }
+        Self { stride: [1, 1], padding: [0, 0] }
     }
 }
 
@@ -64,17 +61,10 @@ pub fn conv2d(
 ) -> Tensor<4> {
     let [_, channels, height, width] = input.dims();
     let [filters, of_weight, kernel_height, kernel_width] = weight.dims();
-    assert_eq!(
-        channels, of_weight,
-        "input has {channels} channels, weight {of_weight}"
-    );
+    assert_eq!(channels, of_weight, "input has {channels} channels, weight {of_weight}");
     for (size, kernel, axis) in [(height, kernel_height, 0), (width, kernel_width, 1)] {
         let padded = size + 2 * options.padding[axis];
-        assert!(
-            options.stride[axis] > 0,
-            "stride {:?} must not be zero",
-            options.stride
-        );
+        assert!(options.stride[axis] > 0, "stride {:?} must not be zero", options.stride);
         assert!(
             (1..=padded).contains(&kernel),
             "kernel of {kernel} must be in 1..={padded}, the padded input"

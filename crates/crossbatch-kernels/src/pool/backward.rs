@@ -28,11 +28,7 @@ impl<B: PoolOps> Backward<B, 1> for PoolBackward {
         _checkpointer: &mut Checkpointer,
     ) {
         let gradient = grads.consume::<B>(&ops.node);
-        let State {
-            places,
-            size,
-            options,
-        } = ops.state;
+        let State { places, size, options } = ops.state;
         if let [Some(parent)] = ops.parents {
             let result = B::max_pool2d_gradient(gradient, places, size, options);
             grads.register::<B>(parent.id, result);
@@ -48,17 +44,9 @@ impl<B: PoolOps, C: CheckpointStrategy> PoolOps for Autodiff<B, C> {
         let (input, node) = input.into_parts();
         let shape = input.shape();
         let (output, places) = B::max_pool2d_forward(input, options);
-        let output = match PoolBackward
-            .prepare::<C>([node])
-            .compute_bound()
-            .stateful()
-        {
+        let output = match PoolBackward.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
-                let state = State {
-                    places: places.clone(),
-                    size: [shape[2], shape[3]],
-                    options,
-                };
+                let state = State { places: places.clone(), size: [shape[2], shape[3]], options };
                 prepared.finish(state, output)
             }
             OpsKind::UnTracked(prepared) => prepared.finish(output),

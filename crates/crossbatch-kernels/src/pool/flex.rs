@@ -12,12 +12,7 @@ use crossbatch_math::pool::{self, PoolShape};
 const LARGEST: usize = 16;
 
 fn shape(batch: usize, channels: usize, input: [usize; 2], options: PoolOptions) -> PoolShape {
-    PoolShape {
-        planes: batch * channels,
-        input,
-        kernel: options.kernel,
-        stride: options.stride,
-    }
+    PoolShape { planes: batch * channels, input, kernel: options.kernel, stride: options.stride }
 }
 
 impl PoolOps for Flex {
@@ -34,10 +29,7 @@ impl PoolOps for Flex {
         let (output, places) = pool::forward(&shape, values(&input));
         let [height, width] = shape.output();
         let size = [batch, channels, height, width];
-        (
-            tensor(output, size),
-            FlexTensor::from_data(TensorData::new(places, size)),
-        )
+        (tensor(output, size), FlexTensor::from_data(TensorData::new(places, size)))
     }
 
     fn max_pool2d_gradient(
@@ -53,9 +45,7 @@ impl PoolOps for Flex {
         let [batch, channels, ..] = sizes(&gradient);
         let shape = shape(batch, channels, size, options);
         let gradient = ordered(gradient);
-        let places = places
-            .as_slice::<u8>()
-            .expect("places are kept as they were made");
+        let places = places.as_slice::<u8>().expect("places are kept as they were made");
         let result = pool::backward(&shape, places, values(&gradient));
         tensor(result, [batch, channels, size[0], size[1]])
     }

@@ -10,15 +10,8 @@ pub(super) fn forward<B: Backend>(
     PoolOptions { kernel, stride }: PoolOptions,
 ) -> (FloatTensor<B>, IntTensor<B>) {
     let dtype = get_or_init_device_settings::<B>(&input.device()).int_dtype;
-    let result = B::max_pool2d_with_indices(
-        input,
-        [kernel; 2],
-        [stride; 2],
-        [0; 2],
-        [1; 2],
-        false,
-        dtype,
-    );
+    let result =
+        B::max_pool2d_with_indices(input, [kernel; 2], [stride; 2], [0; 2], [1; 2], false, dtype);
     (result.output, result.indices)
 }
 

@@ -37,10 +37,8 @@ impl Planes {
         padding: [usize; 2],
     ) -> Self {
         let phases = [stride[0].min(kernel[0]), stride[1].min(kernel[1])];
-        let plane = [
-            output[0] + (kernel[0] - 1) / stride[0],
-            output[1] + (kernel[1] - 1) / stride[1],
-        ];
+        let plane =
+            [output[0] + (kernel[0] - 1) / stride[0], output[1] + (kernel[1] - 1) / stride[1]];
         let mut samplings = Vec::with_capacity(phases[0] * phases[1]);
         for row in 0..phases[0] {
             for column in 0..phases[1] {
@@ -57,19 +55,10 @@ impl Planes {
         for row in 0..kernel[0] {
             for column in 0..kernel[1] {
                 let phase = row % stride[0] * phases[1] + column % stride[1];
-                taps.push(
-                    (phase * plane[0] + row / stride[0]) * plane[1] + column / stride[1],
-                );
+                taps.push((phase * plane[0] + row / stride[0]) * plane[1] + column / stride[1]);
             }
         }
-        Self {
-            samplings,
-            source,
-            plane,
-            output,
-            kernel_taps: (0..taps.len()).collect(),
-            taps,
-        }
+        Self { samplings, source, plane, output, kernel_taps: (0..taps.len()).collect(), taps }
     }
 
     /// The planes of an output's gradient, for the input pixels of one residue of the stride.
@@ -104,8 +93,9 @@ impl Planes {
         let plane = [output[0] + counts[0] - 1, output[1] + counts[1] - 1];
         let mut taps = Vec::with_capacity(counts[0] * counts[1]);
         let mut kernel_taps = Vec::with_capacity(counts[0] * counts[1]);
-        for row in 0..counts[0] {
-            for column in 0..counts[1] {
+        // In the order of memory, which the hardware reads ahead best.
+        for row in (0..counts[0]).rev() {
+            for column in (0..counts[1]).rev() {
                 taps.push((counts[0] - 1 - row) * plane[1] + counts[1] - 1 - column);
                 kernel_taps.push(
                     (residue[0] + stride[0] * row) * kernel[1] + residue[1] + stride[1] * column,
@@ -125,9 +115,20 @@ impl Planes {
         }
     }
 
-    /// Elements of one channel.
+    /// Elements of one channel: an odd number of cache lines, because channels that lie a power of
+    /// two apart would share few sets of the nearest cache.
     pub(super) fn channel_len(&self) -> usize {
-        self.samplings.len() * self.plane[0] * self.plane[1]
+        const LINE: usize = 16;
+        let used = self.samplings.len() * self.plane[0] * self.plane[1];
+        if used < 4 * LINE {
+            return used;
+        }
+        (used.div_ceil(LINE) | 1) * LINE
+    }
+
+    /// Planes of one channel.
+    pub(super) fn count(&self) -> usize {
+        self.samplings.len()
     }
 
     /// Columns of a plane.
@@ -153,10 +154,10 @@ impl Planes {
         }
         for (channel, planes) in planes.chunks_exact_mut(channel_len).enumerate() {
             let source = &source[channel * height * width..][..height * width];
-            for (sampling, plane) in self
-                .samplings
-                .iter()
-                .zip(planes.chunks_exact_mut(rows * columns))
+            let (planes, unused) = planes.split_at_mut(self.samplings.len() * rows * columns);
+            unused.fill(0.0);
+            for (sampling, plane) in
+                self.samplings.iter().zip(planes.chunks_exact_mut(rows * columns))
             {
                 let inside = sampled(sampling.origin[1], sampling.step[1], columns, width);
                 for (row, line) in plane.chunks_exact_mut(columns).enumerate() {
@@ -166,8 +167,8 @@ impl Planes {
                         continue;
                     }
                     let source = &source[from as usize * width..][..width];
-                    let first = ((inside.start * sampling.step[1]) as isize + sampling.origin[1])
-                        as usize;
+                    let first =
+                        ((inside.start * sampling.step[1]) as isize + sampling.origin[1]) as usize;
                     line[..inside.start].fill(0.0);
                     line[inside.end..].fill(0.0);
                     let line = &mut line[inside.clone()];
@@ -188,11 +189,7 @@ impl Planes {
     pub(super) fn spans(&self, lanes: usize) -> Vec<Span> {
         let [rows, columns] = self.output;
         let width = self.plane[1];
-        let end = if rows * columns == 0 {
-            0
-        } else {
-            (rows - 1) * width + columns
-        };
+        let end = if rows * columns == 0 { 0 } else { (rows - 1) * width + columns };
         let mut spans = Vec::with_capacity(end.div_ceil(lanes));
         let mut written = 0;
         for start in (0..end).step_by(lanes) {
@@ -203,11 +200,7 @@ impl Planes {
                 }
             }
             if mask != 0 {
-                spans.push(Span {
-                    start,
-                    mask,
-                    output: written,
-                });
+                spans.push(Span { start, mask, output: written });
                 written += mask.count_ones() as usize;
             }
         }
@@ -231,10 +224,6 @@ pub(super) struct Span {
 fn sampled(origin: isize, step: usize, count: usize, limit: usize) -> std::ops::Range<usize> {
     let before = origin.min(0).unsigned_abs().div_ceil(step);
     let room = limit as isize - origin;
-    let end = if room <= 0 {
-        0
-    } else {
-        (room as usize).div_ceil(step).min(count)
-    };
+    let end = if room <= 0 { 0 } else { (room as usize).div_ceil(step).min(count) };
     before.min(end)..end
 }

@@ -1,10 +1,7 @@
 use super::*;
 
 /// Every sum written out.
-fn naive(
-    shape: &ConvShape,
-    mut visit: impl FnMut(usize, usize, usize),
-) {
+fn naive(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
     let output = shape.output();
     for n in 0..shape.batch {
         for o in 0..shape.filters {
@@ -14,10 +11,10 @@ fn naive(
                     for c in 0..shape.channels {
                         for ky in 0..shape.kernel[0] {
                             for kx in 0..shape.kernel[1] {
-                                let row = (y * shape.stride[0] + ky) as isize
-                                    - shape.padding[0] as isize;
-                                let column = (x * shape.stride[1] + kx) as isize
-                                    - shape.padding[1] as isize;
+                                let row =
+                                    (y * shape.stride[0] + ky) as isize - shape.padding[0] as isize;
+                                let column =
+                                    (x * shape.stride[1] + kx) as isize - shape.padding[1] as isize;
                                 if row < 0
                                     || column < 0
                                     || row >= shape.input[0] as isize
@@ -44,9 +41,7 @@ fn naive(
 
 /// Small whole numbers, so that every sum is exact.
 fn values(len: usize, seed: usize) -> Vec<f32> {
-    (0..len)
-        .map(|i| ((i * 7919 + seed * 104_729) % 11) as f32 - 5.0)
-        .collect()
+    (0..len).map(|i| ((i * 7919 + seed * 104_729) % 11) as f32 - 5.0).collect()
 }
 
 fn shapes() -> Vec<ConvShape> {
@@ -101,16 +96,8 @@ fn all_passes_agree_with_written_out_sums() {
         for level in Level::supported() {
             let name = format!("{level:?} {shape:?}");
             assert_eq!(forward_at(level, &shape, &input, &weight, None), output, "{name}");
-            assert_eq!(
-                input_gradient_at(level, &shape, &gradient, &weight),
-                input_grad,
-                "{name}"
-            );
-            assert_eq!(
-                weight_gradient_at(level, &shape, &input, &gradient),
-                weight_grad,
-                "{name}"
-            );
+            assert_eq!(input_gradient_at(level, &shape, &gradient, &weight), input_grad, "{name}");
+            assert_eq!(weight_gradient_at(level, &shape, &input, &gradient), weight_grad, "{name}");
         }
     }
 }
@@ -152,10 +139,7 @@ fn threads_do_not_change_a_bit() {
         let weight = fraction(values(shape.weight_len(), 2));
         let gradient = fraction(values(shape.output_len(), 3));
         let all = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 (
                     forward(&shape, &input, &weight, None),

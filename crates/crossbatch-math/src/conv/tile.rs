@@ -1,8 +1,11 @@
 //! The inner loops: a tile of outputs, and a tile of the weight gradient, held in registers.
 
-use super::lanes::{Lanes, Level, Portable};
+// Loops by index over constant bounds are what the compiler unrolls into registers.
+#![allow(clippy::needless_range_loop)]
+
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
+use super::lanes::{Lanes, Level, Portable};
 
 /// One vector of output positions of one image.
 #[derive(Clone, Copy)]
@@ -15,12 +18,20 @@ pub(super) struct Job {
     pub(super) output: usize,
 }
 
+/// Weights that are worth reading again for every tile (elements): half a second-level cache.
+const NEAR_WEIGHTS: usize = 128 * 1024;
+
+/// Pixels under a run of tiles that the nearest cache holds beside the weights (elements).
+const NEAR_PIXELS: usize = 4 * 1024;
+
 /// A product of packed weights and laid out images.
 pub(super) struct Product<'a> {
     /// Laid out images, with at least a vector of readable elements behind the last position.
     pub(super) planes: &'a [f32],
     /// Where each term of the sum reads, relative to a job's position.
     pub(super) offsets: &'a [usize],
+    /// Planes that the terms read from.
+    pub(super) channels: usize,
     /// Weights by block of [`Level::filters`] filters, then term, then filter.
     pub(super) weights: &'a [f32],
     /// What each filter's sum starts from.
@@ -91,27 +102,29 @@ unsafe fn product_avx2(work: &Product<'_>, output: *mut f32) {
 unsafe fn product<L: Lanes, const V: usize, const F: usize>(work: &Product<'_>, output: *mut f32) {
     let terms = work.offsets.len();
     debug_assert_eq!(work.filters.start % F, 0);
-    for first in work.filters.clone().step_by(F) {
-        let filters = F.min(work.filters.end - first);
-        let weights = work.weights[first * terms..].as_ptr();
-        let mut bias = [0.0; F];
-        if let Some(values) = work.bias {
-            bias[..filters].copy_from_slice(&values[first..first + filters]);
-        }
-        let mut jobs = work.jobs;
-        // SAFETY: `run` checked every read; the writes are its caller's promise.
-        unsafe {
-            let output = output.add(first * work.filter_stride);
-            while jobs.len() >= V {
-                let (tile, rest) = jobs.split_at(V);
-                tile_of::<L, V, F>(work, tile, weights, &bias, filters, output);
-                jobs = rest;
+    // A run of tiles keeps its pixels in the nearest cache while the weights pass by; where those come
+    // from further away than the second-level cache, runs are longer.
+    let least = if work.filters.len() * terms <= NEAR_WEIGHTS { V } else { 4 * V };
+    let run = (NEAR_PIXELS / (work.channels.max(1) * L::LANES) / V * V).max(least);
+    for jobs in work.jobs.chunks(run) {
+        for first in work.filters.clone().step_by(F) {
+            let filters = F.min(work.filters.end - first);
+            let weights = work.weights[first * terms..].as_ptr();
+            let mut bias = [0.0; F];
+            if let Some(values) = work.bias {
+                bias[..filters].copy_from_slice(&values[first..first + filters]);
             }
-            if V > 2 && jobs.len() == 2 {
-                tile_of::<L, 2, F>(work, jobs, weights, &bias, filters, output);
-            } else {
-                for job in jobs.chunks(1) {
-                    tile_of::<L, 1, F>(work, job, weights, &bias, filters, output);
+            for tile in jobs.chunks(V) {
+                // SAFETY: `run` checked every read; the writes are its caller's promise.
+                unsafe {
+                    let output = output.add(first * work.filter_stride);
+                    if tile.len() == V {
+                        tile_of::<L, V, F>(work, tile, weights, &bias, filters, output);
+                    } else {
+                        for job in tile.chunks(1) {
+                            tile_of::<L, 1, F>(work, job, weights, &bias, filters, output);
+                        }
+                    }
                 }
             }
         }
@@ -187,11 +200,7 @@ impl GradientTile {
                 best = *shape;
             }
         }
-        Self {
-            taps: best.0,
-            vectors: best.1,
-            lanes,
-        }
+        Self { taps: best.0, vectors: best.1, lanes }
     }
 
     /// Filters of one tile.
@@ -225,10 +234,7 @@ impl GradientWork<'_> {
     pub(super) fn run(&self, level: Level, tile: GradientTile, sums: &mut [f32]) {
         assert_eq!(self.offsets.len() % tile.taps, 0);
         assert_eq!(sums.len(), self.offsets.len() * tile.filters());
-        assert_eq!(
-            self.gradient.len(),
-            self.rows * self.columns * tile.filters()
-        );
+        assert_eq!(self.gradient.len(), self.rows * self.columns * tile.filters());
         if self.rows == 0 || self.columns == 0 || self.offsets.is_empty() {
             return;
         }
@@ -291,11 +297,7 @@ unsafe fn gradient<L: Lanes, const T: usize, const V: usize>(
     let block = V * L::LANES;
     for first in (0..work.rows).step_by(work.row_block) {
         let rows = work.row_block.min(work.rows - first);
-        for (offsets, sums) in work
-            .offsets
-            .chunks_exact(T)
-            .zip(sums.chunks_exact_mut(T * block))
-        {
+        for (offsets, sums) in work.offsets.chunks_exact(T).zip(sums.chunks_exact_mut(T * block)) {
             // SAFETY: `run` checked that every term may be read at every position, and that the
             // gradient and the sums have a block of filters for each position and term.
             unsafe {
@@ -303,10 +305,7 @@ unsafe fn gradient<L: Lanes, const T: usize, const V: usize>(
                 for (tap, offset) in taps.iter_mut().zip(offsets) {
                     *tap = work.planes.as_ptr().add(offset + first * work.width);
                 }
-                let mut gradient = work
-                    .gradient
-                    .as_ptr()
-                    .add(first * work.columns * block);
+                let mut gradient = work.gradient.as_ptr().add(first * work.columns * block);
                 let mut tile = [[L::splat(0.0); V]; T];
                 for tap in 0..T {
                     for vector in 0..V {

@@ -293,4 +293,12 @@ mod tests {
         assert!(read("", &["train.report=best"]).unwrap_err().contains("data.validation"));
         assert!(read("format-version = 9", &[]).unwrap_err().contains("format-version"));
     }
+
+    #[test]
+    fn every_key_is_documented() {
+        let text = include_str!("../../../../docs/recipe.md");
+        for key in schema() {
+            assert!(text.contains(&format!("`{key}`")), "docs/recipe.md says nothing of `{key}`");
+        }
+    }
 }

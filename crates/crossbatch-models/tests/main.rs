@@ -1,0 +1,4 @@
+//! Integration tests of crossbatch-models, one binary.
+
+mod golden;
+mod state;

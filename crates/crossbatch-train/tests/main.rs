@@ -1,0 +1,5 @@
+//! Integration tests of crossbatch-train, one binary.
+
+mod failures;
+mod runs;
+mod support;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crossbatch_train::{Evaluation, Observer, Phase, StepEvent};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::Common;
 
@@ -178,11 +178,15 @@ impl Observer for Printer {
             self.line(&format!("step {} · {}", event.step, describe(event, speed)));
         }
         let stage = phase_name(phase);
-        let template = "{prefix} {bar:16} {pos}/{len} · {msg} · {eta} left";
-        self.with_bar(stage, self.steps.load(Ordering::Relaxed), template, |bar| {
+        let template = "{prefix} {bar:16} {pos}/{len} · {msg}";
+        let total = self.steps.load(Ordering::Relaxed);
+        // Measurements interrupt the bar, so the time left is told from the steps' own seconds.
+        let left = event.seconds / event.step as f64 * total.saturating_sub(event.step) as f64;
+        let left = HumanDuration(Duration::from_secs_f64(left.max(0.0)));
+        self.with_bar(stage, total, template, |bar| {
             bar.set_prefix(stage);
             bar.set_position(event.step);
-            bar.set_message(describe(event, speed));
+            bar.set_message(format!("{} · {left:#} left", describe(event, speed)));
         });
     }
 

@@ -15,16 +15,24 @@ fn train(folder: &Path, args: &[&str]) -> Outcome {
 fn a_recipe_that_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let write = |text: &str| fs_err::write(folder.path().join("r.toml"), text).unwrap();
-    crossbatch_in(folder.path(), &["train", "r.toml"]).fails_with(&["cannot read the recipe r.toml"]);
+    crossbatch_in(folder.path(), &["train", "r.toml"])
+        .fails_with(&["cannot read the recipe r.toml"]);
     write("stepz = 3");
-    crossbatch_in(folder.path(), &["train", "r.toml"])
-        .fails_with(&["no key `stepz`", "r.toml, line 1", "did you mean `steps`"]);
+    crossbatch_in(folder.path(), &["train", "r.toml"]).fails_with(&[
+        "no key `stepz`",
+        "r.toml, line 1",
+        "did you mean `steps`",
+    ]);
     write("[memory]\nsize = \"60k\"");
-    crossbatch_in(folder.path(), &["train", "r.toml"])
-        .fails_with(&["`memory.size = \"60k\"`", "r.toml, line 2", "9640"]);
+    crossbatch_in(folder.path(), &["train", "r.toml"]).fails_with(&[
+        "`memory.size = \"60k\"`",
+        "r.toml, line 2",
+        "9640",
+    ]);
     write("steps = = 3");
     crossbatch_in(folder.path(), &["train", "r.toml"]).fails_with(&["r.toml is not valid TOML"]);
-    crossbatch_in(folder.path(), &["train", "--set", "steps"]).fails_with(&["--set steps", "key=value"]);
+    crossbatch_in(folder.path(), &["train", "--set", "steps"])
+        .fails_with(&["--set steps", "key=value"]);
     crossbatch_in(folder.path(), &["train", "--device", "gpu"]).fails_with(&["device", "cpu"]);
     crossbatch_in(folder.path(), &["train", "--threads", "99999"]).fails_with(&["threads = 99999"]);
 }
@@ -135,7 +143,8 @@ fn runs_that_cannot_be_used() {
 #[test]
 fn a_loss_that_is_no_number() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = ["optimizer.kind=sgd", "optimizer.lr=1e38", "steps=40", "data.glyphs.train-classes=24"];
+    let settings =
+        ["optimizer.kind=sgd", "optimizer.lr=1e38", "steps=40", "data.glyphs.train-classes=24"];
     let mut args = Vec::from(["--set", "batch.classes=4", "--set", "data.glyphs.test-classes=12"]);
     args.extend(settings.iter().flat_map(|setting| ["--set", setting]));
     train(folder.path(), &args).fails_with(&["loss became NaN in step", "optimizer.lr"]);

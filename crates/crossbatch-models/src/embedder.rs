@@ -156,9 +156,9 @@ impl ModuleMapper for Loader<'_> {
         let expected = param.val().dims();
         match self.state.get(&name) {
             None => self.wrong.push(format!("missing `{name}`")),
-            Some(found) if found.shape != expected => self
-                .wrong
-                .push(format!("`{name}` is {:?}, expected {expected:?}", found.shape)),
+            Some(found) if found.shape != expected => {
+                self.wrong.push(format!("`{name}` is {:?}, expected {expected:?}", found.shape))
+            }
             Some(found) => {
                 return param.map(|old| {
                     let data = TensorData::new(found.values.clone(), expected);

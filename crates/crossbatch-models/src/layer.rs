@@ -26,7 +26,12 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    pub(crate) fn new(init: &mut Initializer<'_>, input: usize, output: usize, kernel: usize) -> Self {
+    pub(crate) fn new(
+        init: &mut Initializer<'_>,
+        input: usize,
+        output: usize,
+        kernel: usize,
+    ) -> Self {
         let weight = init.uniform([output, input, kernel, kernel], input * kernel * kernel);
         Self { weight, padding: kernel / 2 }
     }
@@ -75,7 +80,15 @@ impl BatchNorm2d {
         let (weight, bias) = (self.weight.val(), self.bias.val());
         if mode == Mode::Inference {
             let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
-            return batch_norm_inference(input, weight, bias, mean, variance, Self::EPSILON, self.relu);
+            return batch_norm_inference(
+                input,
+                weight,
+                bias,
+                mean,
+                variance,
+                Self::EPSILON,
+                self.relu,
+            );
         }
         let [batch, _, height, width] = input.dims();
         let count = (batch * height * width) as f32;
@@ -84,7 +97,8 @@ impl BatchNorm2d {
         let unbiased = result.variance * (count / (count - 1.0).max(1.0));
         let average = |running: &RunningState<Tensor<1>>, value: Tensor<1>| {
             let old = running.value_sync();
-            running.update((old * (1.0 - Self::MOMENTUM) + value.detach() * Self::MOMENTUM).detach());
+            running
+                .update((old * (1.0 - Self::MOMENTUM) + value.detach() * Self::MOMENTUM).detach());
         };
         average(&self.running_mean, result.mean);
         average(&self.running_var, unbiased);

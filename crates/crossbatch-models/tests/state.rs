@@ -58,7 +58,11 @@ fn weights_that_do_not_fit_are_listed_all_at_once() {
     state.insert("head.extra".to_owned(), bias);
     state.get_mut("head.weight").unwrap().shape = vec![256, 8];
     let message = embedder.load_state_dict(&state).unwrap_err().to_string();
-    for part in ["unexpected `head.extra`", "missing `head.bias`", "`head.weight` is [256, 8], expected [8, 256]"] {
+    for part in [
+        "unexpected `head.extra`",
+        "missing `head.bias`",
+        "`head.weight` is [256, 8], expected [8, 256]",
+    ] {
         assert!(message.contains(part), "{message}");
     }
 }

@@ -48,10 +48,7 @@ pub enum Error {
         labels: usize,
     },
     /// More rows than a 32-bit index can name.
-    #[error(
-        "{rows} rows are more than one search can index ({}): split the gallery",
-        u32::MAX
-    )]
+    #[error("{rows} rows are more than one search can index ({}): split the gallery", u32::MAX)]
     TooManyRows {
         /// How many rows were given.
         rows: usize,
@@ -79,23 +76,11 @@ mod tests {
 
     #[test]
     fn messages_say_where_and_what() {
-        let error = Error::NotFinite {
-            row: 3,
-            column: 7,
-            value: f32::NAN,
-        };
-        assert_eq!(
-            error.to_string(),
-            "row 3, column 7 is NaN: every value must be finite"
-        );
-        let error = Error::NoQueries {
-            queries: 4,
-            gallery: 4,
-        };
+        let error = Error::NotFinite { row: 3, column: 7, value: f32::NAN };
+        assert_eq!(error.to_string(), "row 3, column 7 is NaN: every value must be finite");
+        let error = Error::NoQueries { queries: 4, gallery: 4 };
         assert!(error.to_string().contains("at least two images"), "{error}");
-        let error = Error::TooManyRows {
-            rows: 5_000_000_000,
-        };
+        let error = Error::TooManyRows { rows: 5_000_000_000 };
         assert!(error.to_string().contains("4294967295"), "{error}");
     }
 }

@@ -18,9 +18,7 @@ pub struct MetricsConfig {
 
 impl Default for MetricsConfig {
     fn default() -> Self {
-        Self {
-            recall_at: vec![1, 10, 100],
-        }
+        Self { recall_at: vec![1, 10, 100] }
     }
 }
 
@@ -103,10 +101,7 @@ impl Metrics {
 }
 
 fn at(values: &[(usize, f64)], k: usize) -> Option<f64> {
-    values
-        .iter()
-        .find(|(cut, _)| *cut == k)
-        .map(|(_, value)| *value)
+    values.iter().find(|(cut, _)| *cut == k).map(|(_, value)| *value)
 }
 
 /// Judges a set searched with itself: each row is a query, all others are its gallery.
@@ -136,15 +131,7 @@ pub fn evaluate_self(
     config: &MetricsConfig,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Metrics, Error> {
-    evaluate(
-        rows,
-        labels,
-        rows,
-        labels,
-        Exclude::SameIndex,
-        config,
-        progress,
-    )
+    evaluate(rows, labels, rows, labels, Exclude::SameIndex, config, progress)
 }
 
 /// Judges how the gallery is ranked for each query; items with the query's label are its positives.
@@ -195,18 +182,9 @@ pub fn evaluate(
         return Err(Error::ZeroK);
     }
     let scan = Scan::new(queries, gallery, exclude)?;
-    let scores = score_all(
-        &scan,
-        query_labels,
-        gallery_labels,
-        &config.recall_at,
-        progress,
-    );
+    let scores = score_all(&scan, query_labels, gallery_labels, &config.recall_at, progress);
     if scores.is_empty() {
-        return Err(Error::NoQueries {
-            queries: queries.len(),
-            gallery: gallery.len(),
-        });
+        return Err(Error::NoQueries { queries: queries.len(), gallery: gallery.len() });
     }
     let left_out = queries.len() - scores.len();
     Ok(Metrics::from_scores(&scores, left_out, &config.recall_at))
@@ -214,11 +192,7 @@ pub fn evaluate(
 
 fn check_labels(side: &'static str, rows: &UnitRows, labels: &[u32]) -> Result<(), Error> {
     let (rows, labels) = (rows.len(), labels.len());
-    if rows == labels {
-        Ok(())
-    } else {
-        Err(Error::LabelCount { side, rows, labels })
-    }
+    if rows == labels { Ok(()) } else { Err(Error::LabelCount { side, rows, labels }) }
 }
 
 /// The scores of the queries that have a positive, in query order.
@@ -260,10 +234,7 @@ fn score_block(
     for (query, counter) in queries.clone().zip(counters.iter_mut()) {
         let same_label = index.with(query_labels[query]).iter();
         let met = same_label.filter(|&&item| !scan.exclude.hides(query, item as usize));
-        counter.start(met.map(|&item| Seen {
-            similarity: scan.exact(query, item),
-            index: item,
-        }));
+        counter.start(met.map(|&item| Seen { similarity: scan.exact(query, item), index: item }));
     }
     let counters = &mut counters[..queries.len()];
     if counters.iter().all(|counter| counter.positives() == 0) {
@@ -293,9 +264,7 @@ mod tests {
 
     /// Unit vectors at these angles, in degrees.
     fn at_angles(angles: &[f32]) -> UnitRows {
-        let data = angles
-            .iter()
-            .flat_map(|a| [a.to_radians().cos(), a.to_radians().sin()]);
+        let data = angles.iter().flat_map(|a| [a.to_radians().cos(), a.to_radians().sin()]);
         UnitRows::new(data.collect(), 2).unwrap()
     }
 
@@ -304,16 +273,11 @@ mod tests {
         // Nearest first:   0° sees 10 A, 35 B, 50 A, 91 B;   10° sees 0 A, 35 B, 50 A, 91 B;
         // 35° sees 50 A, 10 A, 0 A, 91 B;   50° sees 35 B, 10 A, 91 B, 0 A;   91° sees 50 A, 35 B, ...
         let rows = at_angles(&[0.0, 10.0, 35.0, 50.0, 91.0]);
-        let config = MetricsConfig {
-            recall_at: vec![1, 2, 4],
-        };
+        let config = MetricsConfig { recall_at: vec![1, 2, 4] };
         let metrics = evaluate_self(&rows, &[0, 0, 1, 0, 1], &config, quiet()).unwrap();
         // Ranks of positives: {1, 3}, {1, 3}, {4}, {2, 4}, {2}.
         assert_eq!(metrics.recall_at, [(1, 0.4), (2, 0.8), (4, 1.0)]);
-        assert_eq!(
-            metrics.precision_at,
-            [(1, 0.4), (2, 0.4), (4, (0.5 * 3.0 + 0.25 * 2.0) / 5.0)]
-        );
+        assert_eq!(metrics.precision_at, [(1, 0.4), (2, 0.4), (4, (0.5 * 3.0 + 0.25 * 2.0) / 5.0)]);
         assert!((metrics.r_precision - (0.5 * 3.0) / 5.0).abs() < 1e-15);
         assert!((metrics.map_at_r - (0.5 + 0.5 + 0.0 + 0.25 + 0.0) / 5.0).abs() < 1e-15);
         let average = (5.0 / 6.0 + 5.0 / 6.0 + 1.0 / 4.0 + 1.0 / 2.0 + 1.0 / 2.0) / 5.0;
@@ -352,46 +316,13 @@ mod tests {
         let rows = at_angles(&[0.0, 5.0]);
         let config = MetricsConfig::default();
         let found = evaluate_self(&rows, &[1], &config, quiet());
-        assert_eq!(
-            found,
-            Err(Error::LabelCount {
-                side: "query set",
-                rows: 2,
-                labels: 1
-            })
-        );
-        let found = evaluate(
-            &rows,
-            &[1, 2],
-            &rows,
-            &[],
-            Exclude::Nothing,
-            &config,
-            quiet(),
-        );
-        assert_eq!(
-            found,
-            Err(Error::LabelCount {
-                side: "gallery",
-                rows: 2,
-                labels: 0
-            })
-        );
+        assert_eq!(found, Err(Error::LabelCount { side: "query set", rows: 2, labels: 1 }));
+        let found = evaluate(&rows, &[1, 2], &rows, &[], Exclude::Nothing, &config, quiet());
+        assert_eq!(found, Err(Error::LabelCount { side: "gallery", rows: 2, labels: 0 }));
         let found = evaluate_self(&rows, &[1, 2], &config, quiet());
-        assert_eq!(
-            found,
-            Err(Error::NoQueries {
-                queries: 2,
-                gallery: 2
-            })
-        );
-        let zero = MetricsConfig {
-            recall_at: vec![1, 0],
-        };
-        assert_eq!(
-            evaluate_self(&rows, &[1, 1], &zero, quiet()),
-            Err(Error::ZeroK)
-        );
+        assert_eq!(found, Err(Error::NoQueries { queries: 2, gallery: 2 }));
+        let zero = MetricsConfig { recall_at: vec![1, 0] };
+        assert_eq!(evaluate_self(&rows, &[1, 1], &zero, quiet()), Err(Error::ZeroK));
     }
 
     #[test]

@@ -40,10 +40,7 @@ impl Seen {
 
     /// The order of the ranking, best first.
     pub(crate) fn compare(&self, other: &Self) -> std::cmp::Ordering {
-        other
-            .similarity
-            .total_cmp(&self.similarity)
-            .then(self.index.cmp(&other.index))
+        other.similarity.total_cmp(&self.similarity).then(self.index.cmp(&other.index))
     }
 }
 
@@ -52,9 +49,7 @@ pub(crate) const CHUNK: usize = 64;
 
 /// Whether any value reaches `floor`. Kept without an early exit so that it compiles to vector instructions.
 pub(crate) fn any_reaches(values: &[f32], floor: f32) -> bool {
-    values
-        .iter()
-        .fold(false, |any, &value| any | (value >= floor))
+    values.iter().fold(false, |any, &value| any | (value >= floor))
 }
 
 #[cfg(test)]

@@ -46,9 +46,7 @@ impl RankCounter {
         self.positives.extend(positives);
         self.positives.sort_unstable_by(Seen::compare);
         let bound = |offset: f64| {
-            self.positives
-                .iter()
-                .map(move |positive| (positive.similarity + offset) as f32)
+            self.positives.iter().map(move |positive| (positive.similarity + offset) as f32)
         };
         self.low.clear();
         self.low.extend(bound(-self.margin));
@@ -109,10 +107,7 @@ impl RankCounter {
             let mut place = self.low.partition_point(|&low| low > rough);
             let unsure = self.high[place..].partition_point(|&high| high >= rough);
             if unsure > 0 {
-                let item = Seen {
-                    similarity: exact(index),
-                    index,
-                };
+                let item = Seen { similarity: exact(index), index };
                 place += self.positives[place..place + unsure]
                     .partition_point(|positive| !item.is_before(*positive));
             }
@@ -124,26 +119,19 @@ impl RankCounter {
     pub(crate) fn finish(&self, ranks: &mut Vec<u32>) {
         ranks.clear();
         let mut landed = 0;
-        ranks.extend(
-            self.before
-                .iter()
-                .zip(&self.landed)
-                .take(self.positives())
-                .map(|(before, here)| {
-                    landed += here;
-                    1 + before + landed
-                }),
-        );
+        ranks.extend(self.before.iter().zip(&self.landed).take(self.positives()).map(
+            |(before, here)| {
+                landed += here;
+                1 + before + landed
+            },
+        ));
     }
 }
 
 /// How many values reach `low`, and how many are above `high`.
 fn count_from(values: &[f32], low: f32, high: f32) -> (u32, u32) {
     values.iter().fold((0, 0), |(reaching, above), &value| {
-        (
-            reaching + u32::from(value >= low),
-            above + u32::from(value > high),
-        )
+        (reaching + u32::from(value >= low), above + u32::from(value > high))
     })
 }
 
@@ -164,10 +152,7 @@ mod tests {
         let mut ranks = Vec::new();
         // Twice, to see that nothing is left over from the query before.
         for _ in 0..2 {
-            let seen = positives.iter().map(|&index| Seen {
-                similarity: look(index),
-                index,
-            });
+            let seen = positives.iter().map(|&index| Seen { similarity: look(index), index });
             counter.start(seen);
             for (i, values) in rough.chunks(piece).enumerate() {
                 counter.meet(i * piece, values, look);
@@ -179,11 +164,7 @@ mod tests {
 
     fn sorted_ranks(exact: &[f64], positives: &[u32]) -> Vec<u32> {
         let mut order: Vec<u32> = (0..exact.len() as u32).collect();
-        order.sort_by(|&a, &b| {
-            exact[b as usize]
-                .total_cmp(&exact[a as usize])
-                .then(a.cmp(&b))
-        });
+        order.sort_by(|&a, &b| exact[b as usize].total_cmp(&exact[a as usize]).then(a.cmp(&b)));
         let place = |wanted| order.iter().position(|&index| index == wanted).unwrap() as u32 + 1;
         let mut ranks: Vec<u32> = positives.iter().map(|&index| place(index)).collect();
         ranks.sort_unstable();
@@ -223,13 +204,7 @@ mod tests {
     #[test]
     fn items_that_are_not_met_do_not_count() {
         let mut counter = RankCounter::new(4);
-        counter.start(
-            [Seen {
-                similarity: -1.0,
-                index: 1,
-            }]
-            .into_iter(),
-        );
+        counter.start([Seen { similarity: -1.0, index: 1 }].into_iter());
         counter.meet(0, &[f32::NEG_INFINITY, -1.0], |_| -1.0);
         let mut ranks = Vec::new();
         counter.finish(&mut ranks);

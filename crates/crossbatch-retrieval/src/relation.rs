@@ -34,9 +34,7 @@ impl<'a> LabelIndex<'a> {
 
     /// The indices with `label`, ascending.
     pub(crate) fn with(&self, label: u32) -> &[u32] {
-        let first = self
-            .order
-            .partition_point(|&index| self.labels[index as usize] < label);
+        let first = self.order.partition_point(|&index| self.labels[index as usize] < label);
         let group = &self.order[first..];
         let count = group.partition_point(|&index| self.labels[index as usize] == label);
         &group[..count]

@@ -35,18 +35,11 @@ impl<'a> Rows<'a> {
             return Err(Error::ZeroDim);
         }
         if !data.len().is_multiple_of(dim) {
-            return Err(Error::Length {
-                values: data.len(),
-                dim,
-            });
+            return Err(Error::Length { values: data.len(), dim });
         }
         match data.iter().position(|value| !value.is_finite()) {
             None => Ok(Self { data, dim }),
-            Some(at) => Err(Error::NotFinite {
-                row: at / dim,
-                column: at % dim,
-                value: data[at],
-            }),
+            Some(at) => Err(Error::NotFinite { row: at / dim, column: at % dim, value: data[at] }),
         }
     }
 
@@ -117,10 +110,7 @@ impl UnitRows {
     pub fn from_rows(rows: &Rows<'_>) -> Self {
         let mut data = rows.data.to_vec();
         data.chunks_exact_mut(rows.dim).for_each(normalise);
-        Self {
-            data,
-            dim: rows.dim,
-        }
+        Self { data, dim: rows.dim }
     }
 
     /// The number of rows.
@@ -175,17 +165,10 @@ mod tests {
     #[test]
     fn rows_are_checked() {
         assert_eq!(Rows::new(&[1.0], 0), Err(Error::ZeroDim));
-        assert_eq!(
-            Rows::new(&[1.0; 5], 2),
-            Err(Error::Length { values: 5, dim: 2 })
-        );
+        assert_eq!(Rows::new(&[1.0; 5], 2), Err(Error::Length { values: 5, dim: 2 }));
         let mut data = vec![0.5; 12];
         data[7] = f32::NEG_INFINITY;
-        let expected = Error::NotFinite {
-            row: 2,
-            column: 1,
-            value: f32::NEG_INFINITY,
-        };
+        let expected = Error::NotFinite { row: 2, column: 1, value: f32::NEG_INFINITY };
         assert_eq!(Rows::new(&data, 3), Err(expected.clone()));
         assert_eq!(UnitRows::new(data, 3), Err(expected));
     }

@@ -18,10 +18,7 @@ impl Blocks {
     /// Blocks for `queries` queries, so that each thread gets several and a block of similarities stays in its cache.
     pub(crate) fn for_queries(queries: usize) -> Self {
         let shares = 4 * rayon::current_num_threads();
-        Self {
-            queries: queries.div_ceil(shares).clamp(8, 256),
-            gallery: 1024,
-        }
+        Self { queries: queries.div_ceil(shares).clamp(8, 256), gallery: 1024 }
     }
 
     /// The same blocks, with few enough queries that `bytes` for each of them stay below 32 MiB.
@@ -48,23 +45,13 @@ impl<'a> Scan<'a> {
         exclude: Exclude,
     ) -> Result<Self, Error> {
         if queries.dim() != gallery.dim() {
-            return Err(Error::Dim {
-                queries: queries.dim(),
-                gallery: gallery.dim(),
-            });
+            return Err(Error::Dim { queries: queries.dim(), gallery: gallery.dim() });
         }
         if gallery.len() > u32::MAX as usize {
-            return Err(Error::TooManyRows {
-                rows: gallery.len(),
-            });
+            return Err(Error::TooManyRows { rows: gallery.len() });
         }
         let blocks = Blocks::for_queries(queries.len());
-        Ok(Self {
-            queries,
-            gallery,
-            exclude,
-            blocks,
-        })
+        Ok(Self { queries, gallery, exclude, blocks })
     }
 
     /// The most items that every query is sure to meet.
@@ -121,20 +108,13 @@ pub(crate) struct Tally<'a> {
 
 impl<'a> Tally<'a> {
     pub(crate) fn new(total: usize, report: &'a (dyn Fn(usize, usize) + Sync)) -> Self {
-        Self {
-            done: Mutex::new(0),
-            total,
-            report,
-        }
+        Self { done: Mutex::new(0), total, report }
     }
 
     /// Reports `queries` more as done.
     pub(crate) fn add(&self, queries: usize) {
         // A panic in another thread's report leaves the count itself intact.
-        let mut done = self
-            .done
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut done = self.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         *done += queries;
         (self.report)(*done, self.total);
     }
@@ -148,28 +128,21 @@ mod tests {
     fn every_pair_is_visited_once_and_the_self_pair_is_hidden() {
         let rows = UnitRows::new((0..14).map(|i| (i as f32).sin() + 0.1).collect(), 2).unwrap();
         let mut scan = Scan::new(&rows, &rows, Exclude::SameIndex).unwrap();
-        scan.blocks = Blocks {
-            queries: 3,
-            gallery: 4,
-        };
+        scan.blocks = Blocks { queries: 3, gallery: 4 };
         let mut visited = Vec::new();
         for block in 0..3 {
-            scan.visit(
-                scan.block(block),
-                &mut Vec::new(),
-                |query, first, similarities| {
-                    for (i, &similarity) in similarities.iter().enumerate() {
-                        let item = first + i;
-                        visited.push((query, item));
-                        if query == item {
-                            assert_eq!(similarity, f32::NEG_INFINITY);
-                        } else {
-                            let exact = scan.exact(query, item as u32);
-                            assert!((f64::from(similarity) - exact).abs() < 1e-6);
-                        }
+            scan.visit(scan.block(block), &mut Vec::new(), |query, first, similarities| {
+                for (i, &similarity) in similarities.iter().enumerate() {
+                    let item = first + i;
+                    visited.push((query, item));
+                    if query == item {
+                        assert_eq!(similarity, f32::NEG_INFINITY);
+                    } else {
+                        let exact = scan.exact(query, item as u32);
+                        assert!((f64::from(similarity) - exact).abs() < 1e-6);
                     }
-                },
-            );
+                }
+            });
         }
         visited.sort_unstable();
         let all: Vec<_> = (0..7).flat_map(|q| (0..7).map(move |g| (q, g))).collect();

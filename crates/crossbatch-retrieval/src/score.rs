@@ -42,10 +42,7 @@ mod tests {
         assert_eq!(*score.hits, [0, 1, 3]);
         assert_eq!(score.r_precision, 2.0 / 3.0);
         assert_eq!(score.map_at_r, (1.0 / 2.0 + 2.0 / 3.0) / 3.0);
-        assert_eq!(
-            score.average_precision,
-            (1.0 / 2.0 + 2.0 / 3.0 + 3.0 / 6.0) / 3.0
-        );
+        assert_eq!(score.average_precision, (1.0 / 2.0 + 2.0 / 3.0 + 3.0 / 6.0) / 3.0);
         assert_eq!(score.reciprocal_rank, 0.5);
     }
 

@@ -96,11 +96,7 @@ fn search_blocks(
                 },
             );
     }
-    Neighbours {
-        k,
-        indices,
-        similarities,
-    }
+    Neighbours { k, indices, similarities }
 }
 
 /// The neighbours of one block of queries. `buffer` and `lists` are reused from block to block.
@@ -119,9 +115,7 @@ fn search_block(
     scan.visit(queries.clone(), buffer, |query, first, values| {
         lists[query - queries.start].offer(first, values, |item| scan.exact(query, item));
     });
-    let places = indices
-        .chunks_exact_mut(k)
-        .zip(similarities.chunks_exact_mut(k));
+    let places = indices.chunks_exact_mut(k).zip(similarities.chunks_exact_mut(k));
     for ((query, list), (indices, similarities)) in queries.zip(lists).zip(places) {
         list.finish(|item| scan.exact(query, item), indices, similarities);
     }
@@ -140,10 +134,7 @@ mod tests {
     fn ties_stand_in_index_order() {
         let rows = compass();
         let found = search(&rows, &rows, 5, Exclude::Nothing, &|_, _| {}).unwrap();
-        assert_eq!(
-            found.row(0),
-            (&[0, 1, 3, 4, 2][..], &[1.0, 0.0, 0.0, 0.0, -1.0][..])
-        );
+        assert_eq!(found.row(0), (&[0, 1, 3, 4, 2][..], &[1.0, 0.0, 0.0, 0.0, -1.0][..]));
         assert_eq!(found.row(4).0, [0, 1, 2, 3, 4]);
     }
 
@@ -172,13 +163,7 @@ mod tests {
         let found = search(&rows, &rows, 0, Exclude::Nothing, &quiet);
         assert_eq!(found, Err(Error::ZeroK));
         let found = search(&rows, &other, 1, Exclude::Nothing, &quiet);
-        assert_eq!(
-            found,
-            Err(Error::Dim {
-                queries: 2,
-                gallery: 3
-            })
-        );
+        assert_eq!(found, Err(Error::Dim { queries: 2, gallery: 3 }));
     }
 
     #[test]
@@ -192,11 +177,7 @@ mod tests {
         let expected = search_blocks(&scan, 20, &|_, _| {});
         for (queries, gallery) in [(1, 1), (1, 700), (3, 17), (64, 5), (700, 700), (33, 256)] {
             scan.blocks = Blocks { queries, gallery };
-            assert_eq!(
-                search_blocks(&scan, 20, &|_, _| {}),
-                expected,
-                "{queries} x {gallery}"
-            );
+            assert_eq!(search_blocks(&scan, 20, &|_, _| {}), expected, "{queries} x {gallery}");
         }
     }
 

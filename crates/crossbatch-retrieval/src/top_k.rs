@@ -14,10 +14,7 @@ struct Candidate {
 
 impl Candidate {
     fn seen(&self) -> Seen {
-        Seen {
-            similarity: self.exact,
-            index: self.index,
-        }
+        Seen { similarity: self.exact, index: self.index }
     }
 }
 
@@ -71,11 +68,7 @@ impl TopK {
             }
             for (&rough, index) in chunk.iter().zip(at as u32..) {
                 if rough >= self.floor {
-                    self.candidates.push(Candidate {
-                        rough,
-                        index,
-                        exact: f64::NAN,
-                    });
+                    self.candidates.push(Candidate { rough, index, exact: f64::NAN });
                     if self.candidates.len() == self.capacity {
                         self.cut(&exact);
                     }
@@ -91,14 +84,10 @@ impl TopK {
         indices: &mut [u32],
         similarities: &mut [f32],
     ) {
-        debug_assert!(
-            self.candidates.len() >= self.k,
-            "fewer items met than asked for"
-        );
+        debug_assert!(self.candidates.len() >= self.k, "fewer items met than asked for");
         self.cut_roughly();
         self.settle(&exact);
-        self.candidates
-            .sort_unstable_by(|a, b| a.seen().compare(&b.seen()));
+        self.candidates.sort_unstable_by(|a, b| a.seen().compare(&b.seen()));
         let places = indices.iter_mut().zip(similarities);
         for (candidate, (index, similarity)) in self.candidates.iter().zip(places) {
             *index = candidate.index;
@@ -122,21 +111,18 @@ impl TopK {
         if self.candidates.len() <= self.k {
             return;
         }
-        let (_, kth, _) = self
-            .candidates
-            .select_nth_unstable_by(self.k - 1, |a, b| b.rough.total_cmp(&a.rough));
+        let (_, kth, _) =
+            self.candidates.select_nth_unstable_by(self.k - 1, |a, b| b.rough.total_cmp(&a.rough));
         let floor = (f64::from(kth.rough) - 2.0 * self.margin) as f32;
         self.raise(floor);
-        self.candidates
-            .retain(|candidate| candidate.rough >= self.floor);
+        self.candidates.retain(|candidate| candidate.rough >= self.floor);
     }
 
     /// Keeps exactly the best `k`.
     fn cut_exactly(&mut self, exact: &impl Fn(u32) -> f64) {
         self.settle(exact);
-        let (_, kth, _) = self
-            .candidates
-            .select_nth_unstable_by(self.k - 1, |a, b| a.seen().compare(&b.seen()));
+        let (_, kth, _) =
+            self.candidates.select_nth_unstable_by(self.k - 1, |a, b| a.seen().compare(&b.seen()));
         let floor = (kth.exact - self.margin) as f32;
         self.raise(floor);
         self.candidates.truncate(self.k);
@@ -176,21 +162,13 @@ mod tests {
             most = most.max(top.candidates.len());
         }
         let (mut indices, mut similarities) = (vec![0; k], vec![0.0; k]);
-        top.finish(
-            |index| exact[index as usize],
-            &mut indices,
-            &mut similarities,
-        );
+        top.finish(|index| exact[index as usize], &mut indices, &mut similarities);
         (indices, similarities, most)
     }
 
     fn sorted(exact: &[f64]) -> Vec<u32> {
         let mut order: Vec<u32> = (0..exact.len() as u32).collect();
-        order.sort_by(|&a, &b| {
-            exact[b as usize]
-                .total_cmp(&exact[a as usize])
-                .then(a.cmp(&b))
-        });
+        order.sort_by(|&a, &b| exact[b as usize].total_cmp(&exact[a as usize]).then(a.cmp(&b)));
         order
     }
 

@@ -10,54 +10,27 @@ fn golden() -> Value {
 
 fn rows_and_labels(set: &Value) -> (UnitRows, Vec<u32>) {
     let numbers = |key: &str| set[key].as_array().unwrap().iter();
-    let values = numbers("embeddings")
-        .map(|value| value.as_f64().unwrap() as f32)
-        .collect();
-    let labels = numbers("labels")
-        .map(|label| label.as_u64().unwrap() as u32)
-        .collect();
+    let values = numbers("embeddings").map(|value| value.as_f64().unwrap() as f32).collect();
+    let labels = numbers("labels").map(|label| label.as_u64().unwrap() as u32).collect();
     let dim = set["dim"].as_u64().unwrap() as usize;
     (UnitRows::new(values, dim).unwrap(), labels)
 }
 
 fn config(expected: &Value) -> MetricsConfig {
     let cuts = expected["recall_at"].as_array().unwrap().iter();
-    MetricsConfig {
-        recall_at: cuts
-            .map(|pair| pair[0].as_u64().unwrap() as usize)
-            .collect(),
-    }
+    MetricsConfig { recall_at: cuts.map(|pair| pair[0].as_u64().unwrap() as usize).collect() }
 }
 
 fn compare(found: &Metrics, expected: &Value) {
     let check = |name: &str, found: f64, expected: &Value| {
         let expected = expected.as_f64().unwrap();
-        assert!(
-            (found - expected).abs() < 1e-6,
-            "{name}: found {found}, expected {expected}"
-        );
+        assert!((found - expected).abs() < 1e-6, "{name}: found {found}, expected {expected}");
     };
-    check(
-        "precision at 1",
-        found.precision(1).unwrap(),
-        &expected["precision_at_1"],
-    );
+    check("precision at 1", found.precision(1).unwrap(), &expected["precision_at_1"]);
     check("R-precision", found.r_precision, &expected["r_precision"]);
-    check(
-        "MAP@R",
-        found.map_at_r,
-        &expected["mean_average_precision_at_r"],
-    );
-    check(
-        "MAP",
-        found.mean_average_precision,
-        &expected["mean_average_precision"],
-    );
-    check(
-        "MRR",
-        found.mean_reciprocal_rank,
-        &expected["mean_reciprocal_rank"],
-    );
+    check("MAP@R", found.map_at_r, &expected["mean_average_precision_at_r"]);
+    check("MAP", found.mean_average_precision, &expected["mean_average_precision"]);
+    check("MRR", found.mean_reciprocal_rank, &expected["mean_reciprocal_rank"]);
     for pair in expected["recall_at"].as_array().unwrap() {
         let k = pair[0].as_u64().unwrap() as usize;
         check("recall", found.recall(k).unwrap(), &pair[1]);

@@ -10,30 +10,17 @@ use crate::naive;
 const CUTS: [usize; 5] = [1, 2, 3, 10, 100];
 
 fn config() -> MetricsConfig {
-    MetricsConfig {
-        recall_at: CUTS.to_vec(),
-    }
+    MetricsConfig { recall_at: CUTS.to_vec() }
 }
 
 fn check(queries: (&UnitRows, &[u32]), gallery: (&UnitRows, &[u32]), exclude: Exclude) {
     let quiet = |_, _| {};
-    let found = evaluate(
-        queries.0,
-        queries.1,
-        gallery.0,
-        gallery.1,
-        exclude,
-        &config(),
-        &quiet,
-    );
+    let found = evaluate(queries.0, queries.1, gallery.0, gallery.1, exclude, &config(), &quiet);
     match naive::metrics(queries.0, queries.1, gallery.0, gallery.1, exclude, &CUTS) {
         Some(expected) => naive::assert_close(&found.unwrap(), &expected),
         None => assert_eq!(
             found,
-            Err(Error::NoQueries {
-                queries: queries.0.len(),
-                gallery: gallery.0.len()
-            })
+            Err(Error::NoQueries { queries: queries.0.len(), gallery: gallery.0.len() })
         ),
     }
 }

@@ -19,9 +19,7 @@ fn check(queries: &UnitRows, gallery: &UnitRows, k: usize, exclude: Exclude) {
         let (indices, similarities) = found.row(query);
         let pairs = indices.iter().copied().zip(similarities.iter().copied());
         assert!(
-            pairs.eq(expected
-                .iter()
-                .map(|&(item, similarity)| (item, similarity as f32))),
+            pairs.eq(expected.iter().map(|&(item, similarity)| (item, similarity as f32))),
             "query {query}: found {indices:?} {similarities:?}\nexpected {expected:?}"
         );
     }

@@ -17,10 +17,7 @@ fn one_two_and_three_threads_agree() {
     let rows = rows();
     let labels: Vec<u32> = (0..900).map(|i| i % 23 / 2 + 1000 * (i % 7 / 6)).collect();
     let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let calls = Mutex::new(Vec::new());
             let note = |done, total| calls.lock().unwrap().push((done, total));

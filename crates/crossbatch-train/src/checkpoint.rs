@@ -79,7 +79,8 @@ pub(crate) fn save(folder: &Path, step: &Step, position: &Position) -> Result<()
     let mut metadata = versioned();
     let position = serde_json::to_string(position).expect("a position is plain data");
     metadata.insert("position".to_owned(), position);
-    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|error| wrong(error.to_string()))?;
+    let bytes = safetensors::serialize(tensors, Some(metadata))
+        .map_err(|error| wrong(error.to_string()))?;
     Ok(write_atomically(&path, &bytes)?)
 }
 
@@ -88,8 +89,10 @@ pub(crate) fn restore(folder: &Path, step: &mut Step) -> Result<Position, Error>
     let path = path(folder);
     let wrong = |reason: String| Error::RunFile { path: path.clone(), reason };
     let (state, metadata) = read_state(&path, "model.")?;
-    let position = metadata.get("position").ok_or_else(|| wrong("it has no position".to_owned()))?;
-    let position: Position = serde_json::from_str(position).map_err(|error| wrong(error.to_string()))?;
+    let position =
+        metadata.get("position").ok_or_else(|| wrong("it has no position".to_owned()))?;
+    let position: Position =
+        serde_json::from_str(position).map_err(|error| wrong(error.to_string()))?;
 
     let bytes = fs::read(&path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| wrong(error.to_string()))?;

@@ -80,7 +80,8 @@ impl TrainingData {
     pub fn load(recipe: &Recipe, observer: &dyn Observer) -> Result<Self, Error> {
         let dataset = Self::open(recipe, observer)?;
         let spec = image_spec(recipe, dataset.kind);
-        let load = |split| LoadedSplit::load(&dataset, split, spec, recipe.data.cache_mib, observer);
+        let load =
+            |split| LoadedSplit::load(&dataset, split, spec, recipe.data.cache_mib, observer);
         let train = load(Split::Train)?;
         let has_validation = !dataset.indices(Split::Validation).is_empty();
         let validation = if has_validation { Some(load(Split::Validation)?) } else { None };
@@ -114,7 +115,11 @@ impl LoadedSplit {
         let describe = |image: &data::Unreadable| format!("{} ({})", image.name, image.reason);
         if images.is_empty() {
             let first = unreadable.first().map_or_else(|| "there is none".to_owned(), describe);
-            return Err(Error::NothingReadable { split: name, data: dataset.description.clone(), first });
+            return Err(Error::NothingReadable {
+                split: name,
+                data: dataset.description.clone(),
+                first,
+            });
         }
         if !unreadable.is_empty() {
             let shown: Vec<String> = unreadable.iter().take(3).map(describe).collect();

@@ -77,7 +77,9 @@ pub enum Error {
         first: String,
     },
     /// A memory that a batch does not fit into.
-    #[error("`memory.size = {size}` is {slots} slots, but a batch is {batch} images (`batch.classes` x `batch.images`); give the memory at least {batch}, or 0 to switch it off")]
+    #[error(
+        "`memory.size = {size}` is {slots} slots, but a batch is {batch} images (`batch.classes` x `batch.images`); give the memory at least {batch}, or 0 to switch it off"
+    )]
     MemoryTooSmall {
         /// As in the recipe.
         size: String,
@@ -106,7 +108,9 @@ pub enum Error {
         lr: f64,
     },
     /// A setting that a run in progress cannot change.
-    #[error("`{key}` cannot change in a run that is continued; start a new one. These can: {allowed}")]
+    #[error(
+        "`{key}` cannot change in a run that is continued; start a new one. These can: {allowed}"
+    )]
     FixedSetting {
         /// The key.
         key: String,

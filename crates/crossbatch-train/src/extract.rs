@@ -119,7 +119,12 @@ pub fn evaluate_raw(
     evaluate(rows, dim, &test.labels, recall)
 }
 
-fn evaluate(rows: Vec<f32>, dim: usize, labels: &[u32], recall: &[usize]) -> Result<Metrics, Error> {
+fn evaluate(
+    rows: Vec<f32>,
+    dim: usize,
+    labels: &[u32],
+    recall: &[usize],
+) -> Result<Metrics, Error> {
     let rows = UnitRows::new(rows, dim)?;
     let config = MetricsConfig { recall_at: Metrics::cuts(recall) };
     Ok(evaluate_self(&rows, labels, &config, &|_, _| {})?.into())

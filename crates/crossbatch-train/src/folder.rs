@@ -52,15 +52,25 @@ pub struct TrainedModel {
 }
 
 impl RunFolder {
+    /// Whether a new run may be written to `path`.
+    ///
+    /// # Errors
+    ///
+    /// If there is a folder that is not empty.
+    pub fn check_free(path: &Path) -> Result<(), Error> {
+        if path.is_dir() && fs::read_dir(path)?.next().is_some() {
+            return Err(Error::FolderInUse(path.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Makes the folder for a new run and writes its recipe.
     ///
     /// # Errors
     ///
     /// If it exists and is not empty, or cannot be written.
     pub fn create(path: &Path, recipe: &Recipe) -> Result<Self, Error> {
-        if path.is_dir() && fs::read_dir(path)?.next().is_some() {
-            return Err(Error::FolderInUse(path.to_owned()));
-        }
+        Self::check_free(path)?;
         fs::create_dir_all(path)?;
         let folder = Self { path: path.to_owned() };
         folder.write_recipe(recipe)?;
@@ -143,7 +153,8 @@ impl RunFolder {
         let recipe = self.recipe(&[])?;
         let kind = recipe.data.kind.ok_or_else(|| Error::RunFile {
             path: self.path.join("recipe.toml"),
-            reason: "it does not say `data.kind`; only resolved recipes lie in run folders".to_owned(),
+            reason: "it does not say `data.kind`; only resolved recipes lie in run folders"
+                .to_owned(),
         })?;
         let spec = image_spec(&recipe, kind);
         let embedder = self.load_weights(Phase::Main, report, &recipe)?;

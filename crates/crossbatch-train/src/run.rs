@@ -57,9 +57,8 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
     let mut recipe = config.recipe;
     let existing = if config.resume { Some(RunFolder::open(&config.folder)?) } else { None };
     // A folder in use is refused before minutes are spent on reading images.
-    if existing.is_none() && config.folder.is_dir() {
-        RunFolder::create(&config.folder, &recipe)?;
-        fs_err::remove_file(config.folder.join("recipe.toml"))?;
+    if existing.is_none() {
+        RunFolder::check_free(&config.folder)?;
     }
 
     let data = TrainingData::load(&recipe, observer)?;
@@ -97,9 +96,10 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
     write_atomically(&folder.path().join("command.json"), format!("{command:#}\n").as_bytes())?;
 
     let run = Run { recipe: &recipe, data: &data, folder: &folder, observer };
-    let raw = evaluate_raw(&data.train.images, &data.test, &recipe.evaluation.recall, &|done, total| {
-        observer.progress("measuring raw pixels", done, total);
-    })?;
+    let raw =
+        evaluate_raw(&data.train.images, &data.test, &recipe.evaluation.recall, &|done, total| {
+            observer.progress("measuring raw pixels", done, total);
+        })?;
     let untrained = Embedder::new(&recipe.embedder_config(), recipe.seed, &Device::flex());
     let untrained = run.measure(&untrained, &data.test, "measuring the untrained network")?;
 
@@ -168,21 +168,24 @@ impl Run<'_> {
         observer.training(phase, trainer.slots(), trainer.done(), recipe.steps);
 
         while trainer.done() < recipe.steps {
+            if observer.stop() {
+                trainer.save(&path)?;
+                return Ok(Trained::Stopped { step: trainer.done() });
+            }
             let event = trainer.step()?;
             observer.step(phase, &event);
             let done = event.step;
+            let last = done == recipe.steps;
             sinks.write(&Record::Step(event))?;
-            if is_due(done, recipe.evaluation.every) && done < recipe.steps || (done == recipe.steps && data.validation.is_some()) {
+            // The last step is measured on the test classes anyway.
+            let has_validation = data.validation.is_some();
+            if (is_due(done, recipe.evaluation.every) && !last) || (last && has_validation) {
                 let evaluation = self.evaluate(phase, &mut trainer)?;
                 observer.evaluated(phase, &evaluation);
                 sinks.write(&Record::Evaluation(evaluation))?;
             }
-            let stop = observer.stop();
-            if is_due(done, recipe.train.checkpoint_every) || stop || done == recipe.steps {
+            if is_due(done, recipe.train.checkpoint_every) || last {
                 trainer.save(&path)?;
-            }
-            if stop && done < recipe.steps {
-                return Ok(Trained::Stopped { step: done });
             }
         }
 
@@ -203,7 +206,8 @@ impl Run<'_> {
             Some(validation) => (validation, "validation"),
             None => (&self.data.test, "test"),
         };
-        let metrics = self.measure(trainer.embedder(), split, &format!("measuring {name} classes"))?;
+        let metrics =
+            self.measure(trainer.embedder(), split, &format!("measuring {name} classes"))?;
         let step = trainer.done();
         let best = self.data.validation.is_some() && trainer.improves(metrics.recall(1));
         if best {
@@ -213,7 +217,12 @@ impl Run<'_> {
         Ok(Evaluation { step, split: name.to_owned(), metrics, best })
     }
 
-    fn measure(self, embedder: &Embedder, split: &LoadedSplit, stage: &str) -> Result<Metrics, Error> {
+    fn measure(
+        self,
+        embedder: &Embedder,
+        split: &LoadedSplit,
+        stage: &str,
+    ) -> Result<Metrics, Error> {
         let evaluation = &self.recipe.evaluation;
         let progress = |done, total| self.observer.progress(stage, done, total);
         evaluate_model(embedder, split, evaluation.batch, &evaluation.recall, &progress)

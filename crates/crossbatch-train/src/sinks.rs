@@ -133,9 +133,8 @@ impl Sinks {
         write_atomically(&table_path, &table)?;
 
         let append = |path: &Path| fs::OpenOptions::new().append(true).open(path);
-        let table = csv::WriterBuilder::new()
-            .has_headers(has_headers)
-            .from_writer(append(&table_path)?);
+        let table =
+            csv::WriterBuilder::new().has_headers(has_headers).from_writer(append(&table_path)?);
         Ok(Self { lines: append(&lines_path)?, table })
     }
 

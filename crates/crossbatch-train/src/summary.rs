@@ -158,7 +158,9 @@ mod tests {
             left_out: 1,
         };
         let text = serde_json::to_string(&metrics).unwrap();
-        assert!(text.starts_with(r#"{"recall_at_1":0.5,"recall_at_10":0.75,"recall_at_100":1.0,"map_at_r":0.25"#));
+        assert!(text.starts_with(
+            r#"{"recall_at_1":0.5,"recall_at_10":0.75,"recall_at_100":1.0,"map_at_r":0.25"#
+        ));
         assert_eq!(serde_json::from_str::<Metrics>(&text).unwrap(), metrics);
         assert_eq!(metrics.recall(10), 0.75);
         assert_eq!(Metrics::cuts(&[5, 1]), [1, 5, 10, 100]);

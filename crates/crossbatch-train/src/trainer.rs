@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use burn::{
-    optim::{AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig},
+    optim::{
+        AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig,
+        momentum::MomentumConfig,
+    },
     tensor::Device,
 };
 use crossbatch::{ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, ObjectiveOutput, Rows};
@@ -63,8 +66,14 @@ impl<'a> Trainer<'a> {
 
     fn plan(recipe: &Recipe, data: &LoadedSplit, epoch: u64) -> Result<EpochPlan, Error> {
         let batch = &recipe.batch;
-        let plan =
-            plan_epoch(batch.sampler, &data.labels, batch.classes, batch.images, recipe.seed, epoch)?;
+        let plan = plan_epoch(
+            batch.sampler,
+            &data.labels,
+            batch.classes,
+            batch.images,
+            recipe.seed,
+            epoch,
+        )?;
         Ok(plan)
     }
 
@@ -132,7 +141,8 @@ impl<'a> Trainer<'a> {
         }
         let ids = &self.plan.batches[self.position.taken];
         let positions: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
-        let labels: Vec<u32> = positions.iter().map(|&position| self.data.labels[position]).collect();
+        let labels: Vec<u32> =
+            positions.iter().map(|&position| self.data.labels[position]).collect();
         let batch = Batch {
             images: image_tensor(&self.data.images, &positions, &self.device)?,
             rows: Rows { labels: &labels, ids },
@@ -162,7 +172,12 @@ impl<'a> Trainer<'a> {
 }
 
 /// The numbers of a step, or an error where they are none.
-fn losses(output: &ObjectiveOutput, step: u64, lr: f64, kept: Option<u64>) -> Result<StepEvent, Error> {
+fn losses(
+    output: &ObjectiveOutput,
+    step: u64,
+    lr: f64,
+    kept: Option<u64>,
+) -> Result<StepEvent, Error> {
     let number = |tensor: &burn::tensor::Tensor<1>| tensor.clone().into_scalar::<f32>();
     let loss = number(&output.total);
     let batch_loss = number(&output.batch.value);
@@ -203,8 +218,8 @@ impl Recipe {
 }
 
 fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
-    let decay = (recipe.weight_decay > 0.0)
-        .then(|| WeightDecayConfig::new(recipe.weight_decay as f32));
+    let decay =
+        (recipe.weight_decay > 0.0).then(|| WeightDecayConfig::new(recipe.weight_decay as f32));
     match recipe.kind {
         OptimizerKind::Adam => AdamConfig::new()
             .with_beta_1(recipe.betas[0])

@@ -120,7 +120,8 @@ fn unreadable_images_are_counted_and_left_out() {
     fs_err::write(data.join("class7/1.bmp"), b"").unwrap();
     let listener = Listener::default();
     let path = serde_json::to_string(&data).unwrap();
-    let settings = [&format!("data.path={path}")[..], "data.test-fraction=0.5", "batch.classes=2", "steps=2"];
+    let settings =
+        [&format!("data.path={path}")[..], "data.test-fraction=0.5", "batch.classes=2", "steps=2"];
     let run = folder.path().join("run");
     start(&recipe(&settings), &run, false, &listener).unwrap();
     let warnings = listener.warnings.into_inner().unwrap().join("\n");

@@ -229,13 +229,21 @@ impl MemoryRing {
     ) -> Result<(), EnqueueError> {
         let filled = columns.labels.len();
         let check = |what, found, expected| {
-            if found == expected { Ok(()) } else { Err(EnqueueError::State { what, found, expected }) }
+            if found == expected {
+                Ok(())
+            } else {
+                Err(EnqueueError::State { what, found, expected })
+            }
         };
         check("number of embedding values", embeddings.len(), filled * self.dim)?;
         check("number of ids", columns.ids.len(), filled)?;
         check("number of birth steps", columns.births.len(), filled)?;
         check("number of slots", filled.min(self.capacity), filled)?;
-        check("cursor", cursor, if filled < self.capacity { filled } else { cursor % self.capacity })?;
+        check(
+            "cursor",
+            cursor,
+            if filled < self.capacity { filled } else { cursor % self.capacity },
+        )?;
 
         let device = self.embeddings.device();
         self.reset();

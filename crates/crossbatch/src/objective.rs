@@ -78,9 +78,7 @@ impl<L: PairLoss> Objective<L> {
             pair_loss(&self.loss, anchors, memory.embeddings(), relation, reduction)
         });
         let total = match &memory {
-            Some(memory) => {
-                batch.value.clone() + memory.value.clone() * self.config.memory_weight
-            }
+            Some(memory) => batch.value.clone() + memory.value.clone() * self.config.memory_weight,
             None => batch.value.clone(),
         };
         ObjectiveOutput { total, batch, memory }

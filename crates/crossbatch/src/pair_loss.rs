@@ -118,7 +118,8 @@ mod tests {
     fn value(reduction: Reduction, margin: f32) -> (f32, f32, f32) {
         let device = Device::flex();
         let rows = Tensor::<2>::from_data([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]], &device);
-        let relation = Relation::within_batch(Rows { labels: &[0, 0, 1], ids: &[0, 1, 2] }, &device);
+        let relation =
+            Relation::within_batch(Rows { labels: &[0, 0, 1], ids: &[0, 1, 2] }, &device);
         let output =
             pair_loss(&ContrastiveLoss { margin }, rows.clone(), rows, relation, reduction);
         (

@@ -83,7 +83,8 @@ impl Relation {
         let own = own_columns(own_slots, memory.len(), &device);
         let mut relation = Self::of(&int_tensor(rows.labels, &device), labels, own);
         if same_image == SameImage::Drop {
-            let other_image = outer_equal(&int_tensor(rows.ids, &device), memory.device_ids()).bool_not();
+            let other_image =
+                outer_equal(&int_tensor(rows.ids, &device), memory.device_ids()).bool_not();
             relation.positive = relation.positive.bool_and(other_image);
         }
         relation
@@ -145,10 +146,7 @@ mod tests {
 
         let keep = Relation::with_memory(rows, &memory, &own, SameImage::Keep);
         // Slot 0 is the same image from an older step: a positive; slot 2 is the row itself.
-        assert_eq!(
-            bools(keep.positive),
-            [true, false, false, false, false, true, false, false]
-        );
+        assert_eq!(bools(keep.positive), [true, false, false, false, false, true, false, false]);
         let drop = Relation::with_memory(rows, &memory, &own, SameImage::Drop);
         assert_eq!(bools(drop.positive), [false; 8]);
         assert_eq!(bools(keep.negative), bools(drop.negative));

@@ -44,8 +44,11 @@ fn objective(
     let constant = Tensor::<2>::from_data(TensorData::new(values(BATCH, 1), [BATCH, DIM]), &device);
     let own = memory.enqueue(constant, rows, 1).unwrap();
     let config = ObjectiveConfig { reduction, memory_weight: 0.7, same_image };
-    let output = Objective::new(ContrastiveLoss { margin: 0.5 }, config)
-        .forward(leaf.clone(), rows, Some((&memory, &own)));
+    let output = Objective::new(ContrastiveLoss { margin: 0.5 }, config).forward(
+        leaf.clone(),
+        rows,
+        Some((&memory, &own)),
+    );
     let value = f64::from(output.total.clone().into_scalar::<f32>());
     let gradients = output.total.backward();
     let gradient = leaf.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();

@@ -42,7 +42,10 @@ impl Common {
 fn use_threads(recipe: &Recipe) -> anyhow::Result<usize> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if recipe.threads > 16 * cores {
-        bail!("cannot use `threads = {}` on {cores} cores; give a smaller number, or 0 for all", recipe.threads);
+        bail!(
+            "cannot use `threads = {}` on {cores} cores; give a smaller number, or 0 for all",
+            recipe.threads
+        );
     }
     let threads = if recipe.threads == 0 { cores } else { recipe.threads };
     rayon::ThreadPoolBuilder::new()

@@ -6,7 +6,9 @@ use std::{
 };
 
 use anyhow::Context;
-use crossbatch_train::{Observer, Outcome, Phase, Recipe, RunConfig, RunFolder, Summary, run as run_recipe};
+use crossbatch_train::{
+    Observer, Outcome, Phase, Recipe, RunConfig, RunFolder, Summary, run as run_recipe,
+};
 
 use super::use_threads;
 use crate::{
@@ -29,7 +31,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common, printer: &Printer) -> anyho
     let (recipe, folder) = match &args.resume {
         Some(run) => (resumed(run, &settings)?, run.clone()),
         None => {
-            let recipe = read_recipe(args.recipe.as_deref(), &settings, args.data.is_some())?;
+            let recipe = read_recipe(args.recipe.as_deref(), &settings)?;
             let folder = args.out.clone().unwrap_or_else(|| default_folder(&recipe));
             (recipe, folder)
         }
@@ -64,7 +66,12 @@ pub(crate) fn run(args: &TrainArgs, common: &Common, printer: &Printer) -> anyho
     }
 }
 
-fn read_recipe(path: Option<&Path>, settings: &[String], own_data: bool) -> anyhow::Result<Recipe> {
+/// Keys that point at somebody's own data.
+const OWN_DATA: [&str; 4] = ["data.path", "data.kind", "data.train-list", "data.test-list"];
+
+fn read_recipe(path: Option<&Path>, settings: &[String]) -> anyhow::Result<Recipe> {
+    let key = |setting: &String| setting.split('=').next().unwrap_or_default().trim().to_owned();
+    let own_data = settings.iter().any(|setting| OWN_DATA.contains(&&key(setting)[..]));
     let recipe = match path {
         Some(path) => {
             let text = fs_err::read_to_string(path)
@@ -85,7 +92,8 @@ fn read_recipe(path: Option<&Path>, settings: &[String], own_data: bool) -> anyh
 
 /// A run on somebody's own data is called after it.
 fn data_name(recipe: &Recipe) -> String {
-    let path = recipe.data.path.as_deref().unwrap_or(Path::new("run"));
+    let data = &recipe.data;
+    let path = data.path.as_deref().or(data.train_list.as_deref()).unwrap_or(Path::new("glyphs"));
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     path.file_stem().map_or("run".to_owned(), |name| name.to_string_lossy().into_owned())
 }

@@ -133,7 +133,12 @@ struct Leaf {
 }
 
 /// Every leaf of a parsed file, in order, or the first key that does not exist.
-fn leaves(table: &DeTable<'_>, text: &str, name: &str, known: &[String]) -> Result<Vec<Leaf>, RecipeError> {
+fn leaves(
+    table: &DeTable<'_>,
+    text: &str,
+    name: &str,
+    known: &[String],
+) -> Result<Vec<Leaf>, RecipeError> {
     let mut found = Vec::new();
     let mut pending: Vec<(String, &DeTable<'_>)> = vec![(String::new(), table)];
     while let Some((prefix, table)) = pending.pop() {
@@ -185,7 +190,8 @@ fn parse_value(text: &str) -> Value {
 }
 
 fn check_known(key: &str, source: &Source, known: &[String]) -> Result<(), RecipeError> {
-    let is_table = known.iter().any(|name| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
+    let is_table =
+        known.iter().any(|name| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
     // A table itself is no value: `--set memory=1` must not replace all of it.
     if known.iter().any(|name| name == key) || (is_table && *source != Source::Set) {
         return Ok(());
@@ -196,7 +202,8 @@ fn check_known(key: &str, source: &Source, known: &[String]) -> Result<(), Recip
         let whole = strsim::damerau_levenshtein(key, name);
         whole.min(strsim::damerau_levenshtein(&last(key), &last(name)) * 2 + 1)
     };
-    let nearest = known.iter().min_by_key(distance).filter(|name| distance(name) <= 2 + key.len() / 3);
+    let nearest =
+        known.iter().min_by_key(distance).filter(|name| distance(name) <= 2 + key.len() / 3);
     Err(RecipeError::UnknownKey {
         key: key.to_owned(),
         source_: source.clone(),
@@ -237,14 +244,20 @@ mod tests {
 
     fn read(text: &str, settings: &[&str]) -> Result<Recipe, String> {
         let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
-        Recipe::from_sources(Some((text, "dir/my.toml")), &settings).map_err(|error| error.to_string())
+        Recipe::from_sources(Some((text, "dir/my.toml")), &settings)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn settings_win_over_the_file_and_the_file_over_defaults() {
         let recipe = read(
             "steps = 7\n[memory]\nsize = 100\nweight = 2",
-            &["memory.size=50%", "optimizer.lr = 1e-4", "data.kind=folder", "loss.reduction=pair-mean"],
+            &[
+                "memory.size=50%",
+                "optimizer.lr = 1e-4",
+                "data.kind=folder",
+                "loss.reduction=pair-mean",
+            ],
         )
         .unwrap();
         assert_eq!(recipe.steps, 7);
@@ -258,7 +271,10 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_with_line_and_nearest_name() {
         let error = read("steps = 3\n\n[memory]\nsise = 3", &[]).unwrap_err();
-        assert_eq!(error, "there is no key `memory.sise` (dir/my.toml, line 4); did you mean `memory.size`?");
+        assert_eq!(
+            error,
+            "there is no key `memory.sise` (dir/my.toml, line 4); did you mean `memory.size`?"
+        );
         let error = read("lr = 3", &[]).unwrap_err();
         assert!(error.ends_with("did you mean `optimizer.lr`?"), "{error}");
         let error = read("", &["memory.strat=3"]).unwrap_err();
@@ -271,7 +287,10 @@ mod tests {
     #[test]
     fn wrong_types_name_key_value_and_place() {
         let error = read("[memory]\nsize = \"60k\"", &[]).unwrap_err();
-        assert!(error.starts_with("cannot use `memory.size = \"60k\"` (dir/my.toml, line 2)"), "{error}");
+        assert!(
+            error.starts_with("cannot use `memory.size = \"60k\"` (dir/my.toml, line 2)"),
+            "{error}"
+        );
         let error = read("", &["steps=many"]).unwrap_err();
         assert!(error.contains("`steps = \"many\"` (--set)"), "{error}");
         let error = read("", &["loss.reduction=mean"]).unwrap_err();

@@ -379,27 +379,117 @@ impl Recipe {
             if holds { Ok(()) } else { Err(RecipeError::Range { key, value, expected }) }
         };
         let text = |value: &dyn ToString| value.to_string();
-        rule(self.format_version == FORMAT_VERSION, "format-version", text(&self.format_version), "1, the only version this program knows")?;
+        rule(
+            self.format_version == FORMAT_VERSION,
+            "format-version",
+            text(&self.format_version),
+            "1, the only version this program knows",
+        )?;
         rule(self.steps > 0, "steps", text(&self.steps), "at least 1")?;
-        rule(fraction(self.data.test_fraction) && self.data.test_fraction > 0.0, "data.test-fraction", text(&self.data.test_fraction), "a share between 0 and 1")?;
-        rule(fraction(self.data.validation), "data.validation", text(&self.data.validation), "a share from 0 to below 1")?;
+        rule(
+            fraction(self.data.test_fraction) && self.data.test_fraction > 0.0,
+            "data.test-fraction",
+            text(&self.data.test_fraction),
+            "a share between 0 and 1",
+        )?;
+        rule(
+            fraction(self.data.validation),
+            "data.validation",
+            text(&self.data.validation),
+            "a share from 0 to below 1",
+        )?;
         let smallest = self.model.backbone.smallest_image();
-        rule((smallest..=1024).contains(&self.data.image_size), "data.image-size", text(&self.data.image_size), "from 8 to 1024 pixels")?;
-        rule(matches!(self.data.channels, None | Some(1 | 3)), "data.channels", text(&self.data.channels.unwrap_or(0)), "1 (grey) or 3 (colour)")?;
-        rule((1..=65_536).contains(&self.model.embedding_size), "model.embedding-size", text(&self.model.embedding_size), "from 1 to 65536")?;
-        rule(self.batch.classes >= 2, "batch.classes", text(&self.batch.classes), "at least 2, or no pair is negative")?;
-        rule(self.batch.images >= 2, "batch.images", text(&self.batch.images), "at least 2, or no pair is positive")?;
-        rule(positive(self.optimizer.lr), "optimizer.lr", text(&self.optimizer.lr), "a number above 0")?;
-        rule(self.optimizer.weight_decay.is_finite() && self.optimizer.weight_decay >= 0.0, "optimizer.weight-decay", text(&self.optimizer.weight_decay), "0 or more")?;
-        rule(self.optimizer.betas.iter().all(|beta| (0.0..1.0).contains(beta)), "optimizer.betas", format!("{:?}", self.optimizer.betas), "two numbers from 0 to below 1")?;
-        rule(positive(self.optimizer.epsilon.into()), "optimizer.epsilon", text(&self.optimizer.epsilon), "a number above 0")?;
-        rule((0.0..1.0).contains(&self.optimizer.momentum), "optimizer.momentum", text(&self.optimizer.momentum), "from 0 to below 1")?;
-        rule((-1.0..=1.0).contains(&self.loss.margin), "loss.margin", text(&self.loss.margin), "a cosine similarity, from -1 to 1")?;
-        rule(self.memory.weight.is_finite() && self.memory.weight >= 0.0, "memory.weight", text(&self.memory.weight), "0 or more")?;
-        rule(self.evaluation.batch > 0, "evaluation.batch", text(&self.evaluation.batch), "at least 1")?;
-        rule(!self.evaluation.recall.contains(&0), "evaluation.recall", format!("{:?}", self.evaluation.recall), "numbers of at least 1")?;
+        rule(
+            (smallest..=1024).contains(&self.data.image_size),
+            "data.image-size",
+            text(&self.data.image_size),
+            "from 8 to 1024 pixels",
+        )?;
+        rule(
+            matches!(self.data.channels, None | Some(1 | 3)),
+            "data.channels",
+            text(&self.data.channels.unwrap_or(0)),
+            "1 (grey) or 3 (colour)",
+        )?;
+        rule(
+            (1..=65_536).contains(&self.model.embedding_size),
+            "model.embedding-size",
+            text(&self.model.embedding_size),
+            "from 1 to 65536",
+        )?;
+        rule(
+            self.batch.classes >= 2,
+            "batch.classes",
+            text(&self.batch.classes),
+            "at least 2, or no pair is negative",
+        )?;
+        rule(
+            self.batch.images >= 2,
+            "batch.images",
+            text(&self.batch.images),
+            "at least 2, or no pair is positive",
+        )?;
+        rule(
+            positive(self.optimizer.lr),
+            "optimizer.lr",
+            text(&self.optimizer.lr),
+            "a number above 0",
+        )?;
+        rule(
+            self.optimizer.weight_decay.is_finite() && self.optimizer.weight_decay >= 0.0,
+            "optimizer.weight-decay",
+            text(&self.optimizer.weight_decay),
+            "0 or more",
+        )?;
+        rule(
+            self.optimizer.betas.iter().all(|beta| (0.0..1.0).contains(beta)),
+            "optimizer.betas",
+            format!("{:?}", self.optimizer.betas),
+            "two numbers from 0 to below 1",
+        )?;
+        rule(
+            positive(self.optimizer.epsilon.into()),
+            "optimizer.epsilon",
+            text(&self.optimizer.epsilon),
+            "a number above 0",
+        )?;
+        rule(
+            (0.0..1.0).contains(&self.optimizer.momentum),
+            "optimizer.momentum",
+            text(&self.optimizer.momentum),
+            "from 0 to below 1",
+        )?;
+        rule(
+            (-1.0..=1.0).contains(&self.loss.margin),
+            "loss.margin",
+            text(&self.loss.margin),
+            "a cosine similarity, from -1 to 1",
+        )?;
+        rule(
+            self.memory.weight.is_finite() && self.memory.weight >= 0.0,
+            "memory.weight",
+            text(&self.memory.weight),
+            "0 or more",
+        )?;
+        rule(
+            self.evaluation.batch > 0,
+            "evaluation.batch",
+            text(&self.evaluation.batch),
+            "at least 1",
+        )?;
+        rule(
+            !self.evaluation.recall.contains(&0),
+            "evaluation.recall",
+            format!("{:?}", self.evaluation.recall),
+            "numbers of at least 1",
+        )?;
         let can_choose = self.train.report == Report::Last || self.data.validation > 0.0;
-        rule(can_choose, "train.report", "best".to_owned(), "\"last\", or a share of classes in data.validation to choose by")
+        rule(
+            can_choose,
+            "train.report",
+            "best".to_owned(),
+            "\"last\", or a share of classes in data.validation to choose by",
+        )
     }
 }
 

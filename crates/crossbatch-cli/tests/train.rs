@@ -75,12 +75,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let folder = tempfile::tempdir().unwrap();
     let run = |threads: &'static str| {
         crossbatch_in(folder.path(), &glyphs(&["-q", "--threads", threads, "--out", threads])).ok();
-        let bytes = fs_err::read(folder.path().join(threads).join("last.safetensors")).unwrap();
-        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let mut tensors: Vec<(String, Vec<u8>)> =
-            tensors.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect();
-        tensors.sort();
-        tensors
+        fs_err::read(folder.path().join(threads).join("last.safetensors")).unwrap()
     };
     let one = run("1");
     assert!(one == run("2"), "1 and 2 threads differ");

@@ -24,4 +24,7 @@ mod weights;
 pub use backbone::{Backbone, BackboneKind, Conv4};
 pub use embedder::{Embedder, EmbedderConfig};
 pub use layer::{BatchNorm2d, Conv2d, Linear, Mode, l2_normalize};
-pub use weights::{NamedTensor, StateDict, WeightsError, from_safetensors, to_safetensors};
+pub use weights::{
+    Dtype, NamedTensor, RawTensor, StateDict, WeightsError, from_safetensors, serialize,
+    to_safetensors,
+};

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+pub use safetensors::Dtype;
+use safetensors::{SafeTensors, tensor::TensorView};
 
 /// A tensor's values in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,14 +46,63 @@ pub fn to_safetensors(
     state: &StateDict,
     metadata: HashMap<String, String>,
 ) -> Result<Vec<u8>, WeightsError> {
-    let views: Vec<(&str, TensorView<'_>)> = state
+    let tensors: Vec<RawTensor<'_>> = state
         .iter()
-        .map(|(name, tensor)| {
-            let bytes = bytemuck::cast_slice(&tensor.values);
-            Ok((name.as_str(), TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?))
+        .map(|(name, tensor)| RawTensor {
+            name: name.clone(),
+            dtype: Dtype::F32,
+            shape: tensor.shape.clone(),
+            bytes: bytemuck::cast_slice(&tensor.values),
         })
+        .collect();
+    serialize(tensors, metadata)
+}
+
+/// A tensor of any type, for [`serialize`].
+#[derive(Debug, Clone)]
+pub struct RawTensor<'a> {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub dtype: Dtype,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its values, little-endian.
+    pub bytes: &'a [u8],
+}
+
+/// A safetensors file that hangs on its content alone.
+///
+/// The crate writes metadata in the random order of a hash map; here it is sorted, so that the same
+/// training gives the same file.
+///
+/// # Errors
+///
+/// If a tensor's bytes do not fit its shape, or the header would outgrow the format's limit.
+pub fn serialize(
+    tensors: Vec<RawTensor<'_>>,
+    metadata: HashMap<String, String>,
+) -> Result<Vec<u8>, WeightsError> {
+    let views: Vec<(String, TensorView<'_>)> = tensors
+        .into_iter()
+        .map(|tensor| Ok((tensor.name, TensorView::new(tensor.dtype, tensor.shape, tensor.bytes)?)))
         .collect::<Result<_, safetensors::SafeTensorError>>()?;
-    Ok(safetensors::serialize(views, Some(metadata))?)
+    let mut file = safetensors::serialize(views, Some(metadata.clone()))?;
+
+    let (length, data) = file.split_at_mut(8);
+    let length = u64::from_le_bytes(length.try_into().expect("8 bytes")) as usize;
+    let header = &mut data[..length];
+    let text = std::str::from_utf8(header).expect("the header is JSON").trim_end().to_owned();
+    let sorted: BTreeMap<String, String> = metadata.into_iter().collect();
+    let mut parsed: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&text).expect("the header is JSON");
+    parsed.insert("__metadata__".to_owned(), serde_json::json!(sorted));
+    let text = serde_json::Value::Object(parsed).to_string();
+    // The same entries in another order take the same room.
+    assert!(text.len() <= length, "a sorted header of {} bytes for {length}", text.len());
+    header.fill(b' ');
+    header[..text.len()].copy_from_slice(text.as_bytes());
+    Ok(file)
 }
 
 /// Tensors and metadata of a safetensors file; tensors whose name does not start with `prefix` are

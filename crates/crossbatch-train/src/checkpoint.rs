@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Bytes;
 use crossbatch::MemoryColumns;
+use crossbatch_models::{Dtype, RawTensor, serialize};
 use fs_err as fs;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -55,32 +56,28 @@ pub(crate) fn save(folder: &Path, step: &Step, position: &Position) -> Result<()
     let filled = columns.labels.len();
     let dim = embeddings.len().checked_div(filled).unwrap_or(0);
 
-    let view = |dtype, shape: Vec<usize>, bytes| TensorView::new(dtype, shape, bytes);
-    let mut tensors = Vec::new();
-    for (name, tensor) in &state {
-        let bytes = bytemuck::cast_slice(&tensor.values);
-        tensors.push((format!("model.{name}"), view(Dtype::F32, tensor.shape.clone(), bytes)));
-    }
-    let bytes = bytemuck::cast_slice(&embeddings);
-    tensors.push(("optimizer".into(), view(Dtype::U8, vec![optimizer.len()], &optimizer[..])));
-    tensors.push(("memory.embeddings".into(), view(Dtype::F32, vec![filled, dim], bytes)));
-    let bytes = bytemuck::cast_slice(&columns.labels);
-    tensors.push(("memory.labels".into(), view(Dtype::U32, vec![filled], bytes)));
-    let bytes = bytemuck::cast_slice(&columns.ids);
-    tensors.push(("memory.ids".into(), view(Dtype::U32, vec![filled], bytes)));
-    let bytes = bytemuck::cast_slice(&columns.births);
-    tensors.push(("memory.births".into(), view(Dtype::U64, vec![filled], bytes)));
-    let tensors: Vec<(String, TensorView<'_>)> = tensors
-        .into_iter()
-        .map(|(name, view)| view.map(|view| (name, view)))
-        .collect::<Result<_, _>>()
-        .map_err(|error| wrong(error.to_string()))?;
+    let model = state.iter().map(|(name, tensor)| RawTensor {
+        name: format!("model.{name}"),
+        dtype: Dtype::F32,
+        shape: tensor.shape.clone(),
+        bytes: bytemuck::cast_slice(&tensor.values),
+    });
+    let raw =
+        |name: &str, dtype, shape, bytes| RawTensor { name: name.to_owned(), dtype, shape, bytes };
+    let cast = bytemuck::cast_slice::<u32, u8>;
+    let memory = [
+        raw("memory.embeddings", Dtype::F32, vec![filled, dim], bytemuck::cast_slice(&embeddings)),
+        raw("memory.labels", Dtype::U32, vec![filled], cast(&columns.labels)),
+        raw("memory.ids", Dtype::U32, vec![filled], cast(&columns.ids)),
+        raw("memory.births", Dtype::U64, vec![filled], bytemuck::cast_slice(&columns.births)),
+    ];
+    let optimizer = raw("optimizer", Dtype::U8, vec![optimizer.len()], &optimizer[..]);
+    let tensors = model.chain(memory).chain([optimizer]).collect();
 
     let mut metadata = versioned();
     let position = serde_json::to_string(position).expect("a position is plain data");
     metadata.insert("position".to_owned(), position);
-    let bytes = safetensors::serialize(tensors, Some(metadata))
-        .map_err(|error| wrong(error.to_string()))?;
+    let bytes = serialize(tensors, metadata).map_err(|error| wrong(error.to_string()))?;
     Ok(write_atomically(&path, &bytes)?)
 }
 

@@ -87,7 +87,7 @@ impl Output {
     pub(crate) fn write(&self, table: &Table<'_>) -> anyhow::Result<String> {
         let path = self.path.display();
         let bytes = match self.format {
-            Format::Safetensors => safetensors::file(table),
+            Format::Safetensors => safetensors::file(table)?,
             Format::Csv => csv::file(table)?,
             Format::Npy => {
                 // Names first: where the array is, its names are.

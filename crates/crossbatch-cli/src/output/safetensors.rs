@@ -1,10 +1,10 @@
-//! Embeddings as safetensors, written by hand: the crate's writer puts metadata in random order, and
-//! the same images should make the same bytes.
+//! Embeddings as safetensors.
 
 use std::collections::HashMap;
 
 use anyhow::bail;
-use serde_json::{Map, Value, json};
+use crossbatch_models::{Dtype, RawTensor, serialize};
+use serde_json::json;
 
 use super::Table;
 use crate::images::Item;
@@ -17,38 +17,34 @@ const MOST_NAME_BYTES: usize = 90_000_000;
 
 /// `embeddings` f32 `[N, D]`, `labels` i64 `[N]` where every image has one, and the names in the
 /// metadata.
-pub(super) fn file(table: &Table<'_>) -> Vec<u8> {
+pub(super) fn file(table: &Table<'_>) -> anyhow::Result<Vec<u8>> {
     let count = table.items.len();
-    let mut metadata = Map::new();
-    metadata.insert("crossbatch_format_version".to_owned(), FORMAT_VERSION.into());
-    metadata.insert("names".to_owned(), json!(table.names()).to_string().into());
-    let mut header = Map::new();
-    let mut tensors = Vec::new();
-    // Labels first: they need the coarser alignment.
-    if let Some(labels) = table.labels() {
-        let (labels, names) = numbers(&labels);
-        if let Some(names) = names {
-            metadata.insert("label_names".to_owned(), json!(names).to_string().into());
-        }
-        tensors.extend(labels.iter().flat_map(|label| label.to_le_bytes()));
-        header.insert("labels".to_owned(), entry("I64", &[count], 0..tensors.len()));
+    let mut metadata = HashMap::from([
+        ("crossbatch_format_version".to_owned(), FORMAT_VERSION.to_owned()),
+        ("names".to_owned(), json!(table.names()).to_string()),
+    ]);
+    let embeddings: Vec<u8> = table.bytes().collect();
+    let mut tensors = vec![RawTensor {
+        name: "embeddings".to_owned(),
+        dtype: Dtype::F32,
+        shape: vec![count, table.dim],
+        bytes: &embeddings,
+    }];
+    let mut labels = Vec::new();
+    if let Some(names) = table.labels() {
+        let (found, names) = numbers(&names);
+        labels = found.iter().flat_map(|label| label.to_le_bytes()).collect();
+        metadata.extend(names.map(|names| ("label_names".to_owned(), json!(names).to_string())));
     }
-    let start = tensors.len();
-    tensors.extend(table.bytes());
-    header.insert("embeddings".to_owned(), entry("F32", &[count, table.dim], start..tensors.len()));
-    header.insert("__metadata__".to_owned(), Value::Object(metadata));
-
-    let mut header = Value::Object(header).to_string();
-    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-    let mut bytes = Vec::with_capacity(8 + header.len() + tensors.len());
-    bytes.extend((header.len() as u64).to_le_bytes());
-    bytes.extend(header.into_bytes());
-    bytes.extend(tensors);
-    bytes
-}
-
-fn entry(dtype: &str, shape: &[usize], place: std::ops::Range<usize>) -> Value {
-    json!({ "dtype": dtype, "shape": shape, "data_offsets": [place.start, place.end] })
+    if !labels.is_empty() {
+        tensors.push(RawTensor {
+            name: "labels".to_owned(),
+            dtype: Dtype::I64,
+            shape: vec![count],
+            bytes: &labels,
+        });
+    }
+    Ok(serialize(tensors, metadata)?)
 }
 
 /// Labels as numbers. Where all of them are whole numbers they stay what they are; otherwise they are

@@ -19,7 +19,7 @@ pub(crate) struct Args {
 /// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Common {
-    /// Seed of weights, batches and generated data [default: the recipe's, 0]
+    /// Seed of initial weights and batches [default: the recipe's, 0]
     #[arg(long, global = true, value_name = "N")]
     pub(crate) seed: Option<u64>,
     /// Threads; 0 uses every core [default: the recipe's, 0]
@@ -28,7 +28,7 @@ pub(crate) struct Common {
     /// Where to compute: cpu [default: the recipe's, cpu]
     #[arg(long, global = true, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
-    /// Print results and errors only
+    /// Print results, warnings and errors only
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Print every step and note instead of a progress bar

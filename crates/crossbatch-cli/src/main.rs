@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let printer = Printer::new(&args.common);
     match commands::run(args, &printer) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             printer.error(&error);

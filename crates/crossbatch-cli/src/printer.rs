@@ -65,6 +65,12 @@ impl Printer {
         }
     }
 
+    /// Writes a line that is no result but must be seen, also where `--quiet` asks for silence.
+    pub(crate) fn always(&self, text: &str) {
+        self.finish_bar();
+        self.line(text);
+    }
+
     /// Set it to ask a training in progress to stop after its step.
     pub(crate) fn stop_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)

@@ -29,6 +29,11 @@ fn a_recipe_that_is_wrong() {
         "r.toml, line 2",
         "9640",
     ]);
+    write("memory = [64]");
+    crossbatch_in(folder.path(), &["train", "r.toml", "--set", "memory.size=64"])
+        .fails_with(&["r.toml, line 1", "expected a table, [memory]"]);
+    write("name = \"../elsewhere\"");
+    crossbatch_in(folder.path(), &["train", "r.toml"]).fails_with(&["`name", "without slashes"]);
     write("steps = = 3");
     crossbatch_in(folder.path(), &["train", "r.toml"]).fails_with(&["r.toml is not valid TOML"]);
     crossbatch_in(folder.path(), &["train", "--set", "steps"])
@@ -54,6 +59,11 @@ fn data_that_is_missing_empty_or_too_little() {
     draw_classes(&path.join("few"), &["a", "b", "c", "d"], 3);
     train(path, &["--data", "few", "--set", "batch.classes=9"])
         .fails_with(&["batch.classes = 9", "2 classes"]);
+    for size in ["10000000000000", "1e300%"] {
+        let size = format!("memory.size={size}");
+        train(path, &["--data", "few", "--set", "batch.classes=2", "--set", &size])
+            .fails_with(&["memory.size", "GiB"]);
+    }
     train(path, &["--data", "few", "--set", "batch.classes=2", "--set", "memory.size=3"])
         .fails_with(&["`memory.size = 3`", "at least 4"]);
     assert!(!path.join("run").exists(), "nothing is written for a run that cannot start");
@@ -125,7 +135,12 @@ fn runs_that_cannot_be_used() {
     let path = folder.path();
     fs_err::create_dir_all(path.join("used")).unwrap();
     fs_err::write(path.join("used/mine"), "mine").unwrap();
-    crossbatch_in(path, &["train", "--out", "used"]).fails_with(&["used is not empty", "--resume"]);
+    crossbatch_in(path, &["train", "--out", "used"])
+        .fails_with(&["used is in use already", "--resume"]);
+    fs_err::write(path.join("file"), "mine").unwrap();
+    crossbatch_in(path, &["train", "--out", "file"]).fails_with(&["file is in use already"]);
+    crossbatch_in(path, &["eval", run(), "--weights", "last", "--data", "nowhere"])
+        .fails_with(&["nowhere"]);
     crossbatch_in(path, &["train", "--resume", "used"]).fails_with(&["not a run folder"]);
     crossbatch_in(path, &["eval", "used"]).fails_with(&["not a run folder"]);
     crossbatch_in(path, &["train", "--resume", run(), "--set", "loss.margin=0.1"])
@@ -148,6 +163,42 @@ fn a_loss_that_is_no_number() {
     let mut args = Vec::from(["--set", "batch.classes=4", "--set", "data.glyphs.test-classes=12"]);
     args.extend(settings.iter().flat_map(|setting| ["--set", setting]));
     train(folder.path(), &args).fails_with(&["loss became NaN in step", "optimizer.lr"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn paths_and_files_that_are_no_text_and_no_files() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let odd = std::ffi::OsStr::from_bytes(b"odd\xff");
+    fs_err::create_dir_all(folder.path().join(odd)).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_crossbatch"))
+        .args(["train", "--data"])
+        .arg(odd)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("UTF-8"), "{stderr}");
+
+    // A pipe that is called an image is passed over; reading it would never end.
+    draw_classes(&folder.path().join("images"), &["a"], 2);
+    let pipe = folder.path().join("images/a/pipe.png");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    crossbatch_in(folder.path(), &["embed", run(), "images", "-o", "e.csv"]).ok();
+}
+
+#[test]
+fn a_run_without_validation_has_no_best_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["--set", "data.glyphs.train-classes=24", "--set", "data.glyphs.test-classes=12"];
+    let mut args = Vec::from(["--set", "batch.classes=4"]);
+    args.extend(small);
+    train(folder.path(), &args).ok();
+    crossbatch_in(folder.path(), &["eval", "run", "--weights", "best"])
+        .fails_with(&["no best weights", "data.validation = 0"]);
 }
 
 #[cfg(unix)]

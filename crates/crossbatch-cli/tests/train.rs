@@ -1,6 +1,7 @@
 //! `crossbatch train`: the table, the run folder, data of each kind, Ctrl-C and going on.
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -126,7 +127,8 @@ fn data(part: &str) -> Option<PathBuf> {
     }
     let required = std::env::var("CROSSBATCH_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|what| what == "data"), "{} is missing", path.display());
-    eprintln!("SKIPPED: no {}; set CROSSBATCH_DATA", path.display());
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "SKIPPED: no {}; set CROSSBATCH_DATA", path.display()).unwrap();
     None
 }
 
@@ -187,7 +189,7 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     assert!(interrupted.unwrap().success());
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
     assert!(stderr.contains("crossbatch train --resume run"), "{stderr}");
     let stopped: u64 = stderr
         .lines()

@@ -1,10 +1,14 @@
 //! Slices in, slices out: the arithmetic that the other crates of `crossbatch` share.
 //!
 //! Nothing here knows of tensors, images or labels. Functions take flat row-major slices, assert their
-//! sizes, and run on the calling thread unless their name says otherwise.
+//! sizes, and say whether they share their work over rayon's current pool. Results do not depend on the
+//! number of threads.
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`conv`] | 2-d convolution and both gradients, images in NCHW |
+//! | [`batch_norm`] | batch normalisation with ReLU, training and inference |
+//! | [`pool`] | max-pooling that remembers where the maxima were |
 //! | [`product`] | products of row-major matrices, and the exact-order dot product that settles ties |
 
 pub mod batch_norm;

@@ -3,7 +3,10 @@
 //! `checkpoint.safetensors`: `model.*` (the weights), `optimizer` (Burn's optimiser record, bytes),
 //! `memory.*` (embeddings, labels, ids, births) and, in the metadata, where training stands.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use burn::tensor::Bytes;
 use crossbatch::MemoryColumns;
@@ -34,6 +37,8 @@ pub(crate) struct Position {
     pub(crate) best: Option<f64>,
     /// The memory's write cursor.
     pub(crate) cursor: usize,
+    /// Fingerprint of the training images, see [`crate::data::LoadedSplit::fingerprint`].
+    pub(crate) data: String,
 }
 
 pub(crate) fn path(folder: &Path) -> PathBuf {
@@ -81,15 +86,29 @@ pub(crate) fn save(folder: &Path, step: &Step, position: &Position) -> Result<()
     Ok(write_atomically(&path, &bytes)?)
 }
 
+/// Where the checkpoint in `folder` stands, or `None` where there is none.
+pub(crate) fn position(folder: &Path) -> Result<Option<Position>, Error> {
+    let path = path(folder);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let (_, metadata) = read_state(&path, "nothing but the metadata is wanted")?;
+    parse_position(&path, &metadata).map(Some)
+}
+
+fn parse_position(path: &Path, metadata: &HashMap<String, String>) -> Result<Position, Error> {
+    let wrong = |reason: String| Error::RunFile { path: path.to_owned(), reason };
+    let position =
+        metadata.get("position").ok_or_else(|| wrong("it has no position".to_owned()))?;
+    serde_json::from_str(position).map_err(|error| wrong(error.to_string()))
+}
+
 /// Puts a checkpoint's state into `step` and returns where training stands.
 pub(crate) fn restore(folder: &Path, step: &mut Step) -> Result<Position, Error> {
     let path = path(folder);
     let wrong = |reason: String| Error::RunFile { path: path.clone(), reason };
     let (state, metadata) = read_state(&path, "model.")?;
-    let position =
-        metadata.get("position").ok_or_else(|| wrong("it has no position".to_owned()))?;
-    let position: Position =
-        serde_json::from_str(position).map_err(|error| wrong(error.to_string()))?;
+    let position = parse_position(&path, &metadata)?;
 
     let bytes = fs::read(&path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| wrong(error.to_string()))?;

@@ -26,6 +26,8 @@ pub struct LoadedSplit {
     pub labels: Vec<u32>,
     /// Number of classes.
     pub classes: usize,
+    /// Hash of the images' names and labels, in order: equal for equal data.
+    pub fingerprint: String,
 }
 
 /// How images of this recipe become network input: what the recipe says, else what fits the data.
@@ -111,7 +113,8 @@ impl LoadedSplit {
         let stage = format!("reading {name} images");
         let progress = |done, total| observer.progress(&stage, done, total);
         let indices = dataset.indices(split);
-        let (images, unreadable) = data::load(dataset, &indices, spec, cache_mib << 20, &progress)?;
+        let (images, unreadable) =
+            data::load(dataset, &indices, spec, cache_mib.saturating_mul(1 << 20), &progress)?;
         let describe = |image: &data::Unreadable| format!("{} ({})", image.name, image.reason);
         if images.is_empty() {
             let first = unreadable.first().map_or_else(|| "there is none".to_owned(), describe);
@@ -131,8 +134,21 @@ impl LoadedSplit {
             ));
         }
         let (labels, classes) = dense(&images.labels());
-        Ok(Self { images, labels, classes })
+        let names = images.sample_indices().iter().map(|&index| &dataset.samples[index].name[..]);
+        let fingerprint = fingerprint(names.zip(&labels));
+        Ok(Self { images, labels, classes, fingerprint })
     }
+}
+
+/// FNV-1a over names and labels. It only has to notice changes, not to withstand an attacker.
+fn fingerprint<'a>(rows: impl Iterator<Item = (&'a str, &'a u32)>) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for (name, label) in rows {
+        for byte in name.bytes().chain([0]).chain(label.to_le_bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    format!("{hash:016x}")
 }
 
 /// Classes renumbered `0..n` in ascending order.

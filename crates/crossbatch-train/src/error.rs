@@ -50,14 +50,29 @@ pub enum Error {
         expected: u32,
     },
     /// The folder for a new run holds something already.
-    #[error("{} is not empty; name a new folder with --out, or continue the run in it with --resume", .0.display())]
+    #[error("{} is in use already; name a new folder with --out, or continue the run in it with --resume", .0.display())]
     FolderInUse(PathBuf),
     /// Not a run folder.
     #[error("{} is not a run folder: it has no recipe.toml; `crossbatch train` makes one", .0.display())]
     NotARun(PathBuf),
-    /// Nothing to continue from.
-    #[error("{} has no checkpoint to continue from; the run stopped before its first one. Train again", .0.display())]
-    NoCheckpoint(PathBuf),
+    /// A run continued with fewer steps than it has done.
+    #[error(
+        "`steps = {steps}` is less than the {done} steps that the run has done; give a larger number, or start a new run"
+    )]
+    FewerSteps {
+        /// Steps asked for.
+        steps: u64,
+        /// Steps done.
+        done: u64,
+    },
+    /// A run continued on other images.
+    #[error(
+        "the training images are not those that this run began with (an image or a class was added, removed, renamed or became unreadable), so what its memory holds would mean something else; put them back, or start a new run"
+    )]
+    DataChanged,
+    /// A run that chose no best weights.
+    #[error("{} has no best weights: it held out no classes to choose by (`data.validation = 0`); use --weights last", .0.display())]
+    NoBest(PathBuf),
     /// A run without weights.
     #[error("{} has no weights yet: {} is missing; let the training finish (crossbatch train --resume)", run.display(), file)]
     NoWeights {
@@ -88,11 +103,23 @@ pub enum Error {
         /// Images in a batch.
         batch: usize,
     },
+    /// A memory that this machine has no room for.
+    #[error(
+        "`memory.size = {size}` of embeddings with {dim} numbers takes {gib} GiB, which this machine does not give; make `memory.size` or `model.embedding-size` smaller"
+    )]
+    MemoryTooLarge {
+        /// As in the recipe.
+        size: String,
+        /// Numbers in an embedding.
+        dim: usize,
+        /// What it would take.
+        gib: u64,
+    },
     /// The memory refused a batch or a saved state.
     #[error(transparent)]
     Memory(#[from] EnqueueError),
     /// The loss is no number any more.
-    #[error("the loss became {value} in step {step} (batch {batch_loss}, memory {memory_loss}); {}. Lower `optimizer.lr` (now {lr}), add `optimizer.warmup-steps`, or use `loss.reduction = \"pair-mean\"`", what_is_kept(.kept))]
+    #[error("the loss became {value} in step {step} (batch {batch_loss}, memory {memory_loss}); {}. Start a new run with a lower `optimizer.lr` (here {lr}), with `optimizer.warmup-steps`, or with `loss.reduction = \"pair-mean\"`", what_is_kept(.kept))]
     NotFinite {
         /// The step.
         step: u64,
@@ -102,6 +129,16 @@ pub enum Error {
         batch_loss: f32,
         /// The memory's term, 0 without one.
         memory_loss: f32,
+        /// The step of the last checkpoint.
+        kept: Option<u64>,
+        /// The learning rate.
+        lr: f64,
+    },
+    /// A weight is no number any more, though the loss still was one.
+    #[error("weights became infinite or NaN in step {step}; {}. Start a new run with a lower `optimizer.lr` (here {lr}) or with `optimizer.warmup-steps`", what_is_kept(.kept))]
+    WeightsNotFinite {
+        /// The step.
+        step: u64,
         /// The step of the last checkpoint.
         kept: Option<u64>,
         /// The learning rate.

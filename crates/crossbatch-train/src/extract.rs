@@ -84,7 +84,7 @@ pub fn evaluate_model(
 ) -> Result<Metrics, Error> {
     let embeddings = embed(embedder, &split.images, batch, progress)?;
     let dim = embeddings.len() / split.images.len();
-    evaluate(embeddings, dim, &split.labels, recall)
+    evaluate(embeddings, dim, &split.labels, recall, &|_, _| {})
 }
 
 /// Metrics of raw pixels at the network's input size, the training images' mean removed, by cosine:
@@ -104,6 +104,7 @@ pub fn evaluate_raw(
     let mut sums = vec![0.0f64; dim];
     let mut pixels = Vec::new();
     for position in 0..train.len() {
+        progress(position, train.len());
         train.write_f32(&[position], &mut pixels)?;
         sums.iter_mut().zip(&pixels).for_each(|(sum, &value)| *sum += f64::from(value));
     }
@@ -115,8 +116,7 @@ pub fn evaluate_raw(
     for row in rows.chunks_mut(dim) {
         row.iter_mut().zip(&mean).for_each(|(value, mean)| *value -= mean);
     }
-    progress(test.images.len(), test.images.len());
-    evaluate(rows, dim, &test.labels, recall)
+    evaluate(rows, dim, &test.labels, recall, progress)
 }
 
 fn evaluate(
@@ -124,8 +124,9 @@ fn evaluate(
     dim: usize,
     labels: &[u32],
     recall: &[usize],
+    progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Metrics, Error> {
     let rows = UnitRows::new(rows, dim)?;
     let config = MetricsConfig { recall_at: Metrics::cuts(recall) };
-    Ok(evaluate_self(&rows, labels, &config, &|_, _| {})?.into())
+    Ok(evaluate_self(&rows, labels, &config, progress)?.into())
 }

@@ -56,12 +56,10 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// If there is a folder that is not empty.
+    /// If there is a file, or a folder that is not empty.
     pub fn check_free(path: &Path) -> Result<(), Error> {
-        if path.is_dir() && fs::read_dir(path)?.next().is_some() {
-            return Err(Error::FolderInUse(path.to_owned()));
-        }
-        Ok(())
+        let in_use = path.exists() && (!path.is_dir() || fs::read_dir(path)?.next().is_some());
+        if in_use { Err(Error::FolderInUse(path.to_owned())) } else { Ok(()) }
     }
 
     /// Makes the folder for a new run and writes its recipe.
@@ -188,6 +186,9 @@ impl RunFolder {
     ) -> Result<Embedder, Error> {
         let file = weights_file(report);
         let path = self.phase(phase).join(file);
+        if !path.exists() && report == Report::Best && recipe.data.validation == 0.0 {
+            return Err(Error::NoBest(self.path.clone()));
+        }
         if !path.exists() {
             return Err(Error::NoWeights { run: self.path.clone(), file: file.to_owned() });
         }

@@ -16,7 +16,7 @@ use crate::{
     recipe::{DeviceChoice, FORMAT_VERSION, Recipe, Report},
     sinks::{Record, Sinks},
     summary::{MetricSet, Metrics, Summary},
-    trainer::Trainer,
+    trainer::{Trainer, available_bytes},
 };
 
 /// What [`run`] is asked to do.
@@ -66,6 +66,11 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
     recipe.data.kind = Some(data.dataset.kind);
     recipe.data.channels = Some(spec.channels);
     recipe.data.invert = Some(spec.invert);
+    // A run can be used from any folder.
+    let paths = [&mut recipe.data.path, &mut recipe.data.train_list, &mut recipe.data.test_list];
+    for path in paths.into_iter().flatten() {
+        *path = std::path::absolute(&path)?;
+    }
     // Fails early, before anything is measured or written.
     let trainer = Trainer::new(&recipe, &data.train)?;
     let slots = trainer.slots();
@@ -76,30 +81,39 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
             recipe.batch.images
         ));
     }
+    if trainer.single_classes() > 0 {
+        observer.warn(&format!(
+            "{} training classes have a single image; a batch takes it {} times, so that its only positives are itself",
+            trainer.single_classes(),
+            recipe.batch.images
+        ));
+    }
+    if slots > 0 && recipe.memory.start >= recipe.steps {
+        observer.warn(&format!(
+            "the memory is never used: `memory.start = {}`, but there are only {} steps",
+            recipe.memory.start, recipe.steps
+        ));
+    }
     drop(trainer);
 
     let folder = match existing {
         Some(folder) => {
+            for phase in [Phase::WithoutMemory, Phase::Main] {
+                let position = checkpoint::position(&folder.phase(phase))?;
+                let done = position.map_or(0, |position| position.step);
+                if done > recipe.steps {
+                    return Err(Error::FewerSteps { steps: recipe.steps, done });
+                }
+            }
             folder.write_recipe(&recipe)?;
             folder
         }
         None => RunFolder::create(&config.folder, &recipe)?,
     };
-    let command = serde_json::json!({
-        "format_version": FORMAT_VERSION,
-        "command": config.command,
-        "crossbatch": env!("CARGO_PKG_VERSION"),
-        "device": recipe.device,
-        "threads": config.threads,
-        "resumed": config.resume,
-    });
-    write_atomically(&folder.path().join("command.json"), format!("{command:#}\n").as_bytes())?;
+    record_command(&folder, &recipe, &config.command, config.threads)?;
 
     let run = Run { recipe: &recipe, data: &data, folder: &folder, observer };
-    let raw =
-        evaluate_raw(&data.train.images, &data.test, &recipe.evaluation.recall, &|done, total| {
-            observer.progress("measuring raw pixels", done, total);
-        })?;
+    let raw = run.raw_pixels()?;
     let untrained = Embedder::new(&recipe.embedder_config(), recipe.seed, &Device::flex());
     let untrained = run.measure(&untrained, &data.test, "measuring the untrained network")?;
 
@@ -140,6 +154,29 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
     Ok(Outcome::Finished(Box::new(summary)))
 }
 
+/// Adds this command to `command.json`: a run that is continued keeps its first.
+fn record_command(
+    folder: &RunFolder,
+    recipe: &Recipe,
+    command: &[String],
+    threads: usize,
+) -> Result<(), Error> {
+    let path = folder.path().join("command.json");
+    let old: serde_json::Value = match fs_err::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
+        Err(_) => serde_json::Value::Null,
+    };
+    let mut commands = old["commands"].as_array().cloned().unwrap_or_default();
+    commands.push(serde_json::json!({
+        "command": command,
+        "crossbatch": env!("CARGO_PKG_VERSION"),
+        "device": recipe.device,
+        "threads": threads,
+    }));
+    let text = serde_json::json!({ "format_version": FORMAT_VERSION, "commands": commands });
+    Ok(write_atomically(&path, format!("{text:#}\n").as_bytes())?)
+}
+
 #[derive(Clone, Copy)]
 struct Run<'a> {
     recipe: &'a Recipe,
@@ -177,14 +214,19 @@ impl Run<'_> {
             let done = event.step;
             let last = done == recipe.steps;
             sinks.write(&Record::Step(event))?;
+            let is_saved = is_due(done, recipe.train.checkpoint_every) || last;
+            let is_measured = is_due(done, recipe.evaluation.every) || last;
+            if is_saved || is_measured {
+                trainer.check_finite()?;
+            }
             // The last step is measured on the test classes anyway.
             let has_validation = data.validation.is_some();
-            if (is_due(done, recipe.evaluation.every) && !last) || (last && has_validation) {
+            if is_measured && (!last || has_validation) {
                 let evaluation = self.evaluate(phase, &mut trainer)?;
                 observer.evaluated(phase, &evaluation);
                 sinks.write(&Record::Evaluation(evaluation))?;
             }
-            if is_due(done, recipe.train.checkpoint_every) || last {
+            if is_saved {
                 trainer.save(&path)?;
             }
         }
@@ -215,6 +257,25 @@ impl Run<'_> {
             self.folder.write_weights(phase, Report::Best, trainer.embedder(), &config, step)?;
         }
         Ok(Evaluation { step, split: name.to_owned(), metrics, best })
+    }
+
+    /// The floor, where the images' pixels fit this machine's memory.
+    fn raw_pixels(self) -> Result<Option<Metrics>, Error> {
+        let Self { recipe, data, observer, .. } = self;
+        if !recipe.evaluation.raw {
+            return Ok(None);
+        }
+        let spec = data.test.images.spec();
+        let bytes = data.test.images.len() as u64 * (spec.len() * size_of::<f32>()) as u64;
+        if available_bytes().is_some_and(|available| bytes > available / 2) {
+            let gib = bytes >> 30;
+            observer.warn(&format!(
+                "raw pixels are not measured: those of the test images take {gib} GiB"
+            ));
+            return Ok(None);
+        }
+        let progress = |done, total| observer.progress("measuring raw pixels", done, total);
+        evaluate_raw(&data.train.images, &data.test, &recipe.evaluation.recall, &progress).map(Some)
     }
 
     fn measure(

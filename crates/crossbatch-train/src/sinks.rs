@@ -111,7 +111,7 @@ impl Sinks {
         let lines_path = folder.join("metrics.jsonl");
         let mut kept = Vec::new();
         if done > 0 && lines_path.exists() {
-            for line in fs::read_to_string(&lines_path)?.lines() {
+            for line in String::from_utf8_lossy(&fs::read(&lines_path)?).lines() {
                 // A half-written last line belongs to a step after the checkpoint.
                 let Ok(line) = serde_json::from_str::<Line>(line) else { continue };
                 check_version(&lines_path, Some(&line.format_version.to_string()))?;

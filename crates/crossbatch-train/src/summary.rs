@@ -100,8 +100,9 @@ impl<'de> Deserialize<'de> for Metrics {
 /// The four rows of the final table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricSet {
-    /// Raw pixels.
-    pub raw: Metrics,
+    /// Raw pixels, unless `evaluation.raw` is off or they outgrow this machine's memory.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub raw: Option<Metrics>,
     /// The network before training.
     pub untrained: Metrics,
     /// The network trained with the memory off, where the recipe compares.

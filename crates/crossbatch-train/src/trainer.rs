@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     events::StepEvent,
     extract::image_tensor,
-    recipe::{OptimizerKind, OptimizerRecipe, Recipe},
+    recipe::{MemorySize, OptimizerKind, OptimizerRecipe, Recipe},
     step::{Batch, Step},
 };
 
@@ -42,19 +42,21 @@ impl<'a> Trainer<'a> {
     /// If the classes do not allow the recipe's batches, or a batch does not fit the memory.
     pub fn new(recipe: &'a Recipe, data: &'a LoadedSplit) -> Result<Self, Error> {
         let device = Device::flex().autodiff();
+        // First, so that too many classes are not blamed on the memory.
+        let plan = Self::plan(recipe, data, 0)?;
         let batch = recipe.batch.classes * recipe.batch.images;
         let slots = recipe.memory.size.slots(data.images.len());
         if recipe.memory.size.is_on() && slots < batch {
             let size = recipe.memory.size.to_string();
             return Err(Error::MemoryTooSmall { size, slots, batch });
         }
-        let plan = Self::plan(recipe, data, 0)?;
+        let embedding = recipe.model.embedding_size;
+        check_room(&recipe.memory.size, slots, embedding)?;
         let config = ObjectiveConfig {
             reduction: recipe.loss.reduction,
             memory_weight: recipe.memory.weight,
             same_image: recipe.memory.same_image,
         };
-        let embedding = recipe.model.embedding_size;
         let step = Step {
             embedder: Embedder::new(&recipe.embedder_config(), recipe.seed, &device),
             optimizer: optimizer(&recipe.optimizer),
@@ -102,6 +104,22 @@ impl<'a> Trainer<'a> {
         self.plan.refilled_classes
     }
 
+    /// Classes with a single image: a batch takes that image several times.
+    pub fn single_classes(&self) -> usize {
+        self.plan.single_classes
+    }
+
+    /// Refuses weights that are no numbers, so that they are neither measured nor saved.
+    pub(crate) fn check_finite(&self) -> Result<(), Error> {
+        let state = self.step.embedder.state_dict();
+        if state.values().all(|tensor| tensor.values.iter().all(|value| value.is_finite())) {
+            return Ok(());
+        }
+        let step = self.position.step;
+        let lr = self.recipe.optimizer.rate(step.max(1), self.recipe.steps);
+        Err(Error::WeightsNotFinite { step, kept: self.kept, lr })
+    }
+
     /// Notes a validation R@1; says whether it is the highest so far.
     pub(crate) fn improves(&mut self, recall: f64) -> bool {
         let better = self.position.best.is_none_or(|best| recall > best);
@@ -113,6 +131,7 @@ impl<'a> Trainer<'a> {
 
     /// Saves everything that training needs to go on into `folder`.
     pub(crate) fn save(&mut self, folder: &std::path::Path) -> Result<(), Error> {
+        self.position.data.clone_from(&self.data.fingerprint);
         self.position.cursor = self.step.memory.as_ref().map_or(0, MemoryRing::cursor);
         checkpoint::save(folder, &self.step, &self.position)?;
         self.kept = Some(self.position.step);
@@ -121,7 +140,11 @@ impl<'a> Trainer<'a> {
 
     /// Goes back to where [`save`](Self::save) was called.
     pub(crate) fn restore(&mut self, folder: &std::path::Path) -> Result<(), Error> {
-        self.position = checkpoint::restore(folder, &mut self.step)?;
+        let position = checkpoint::restore(folder, &mut self.step)?;
+        if position.data != self.data.fingerprint {
+            return Err(Error::DataChanged);
+        }
+        self.position = position;
         self.plan = Self::plan(self.recipe, self.data, self.position.epoch)?;
         self.kept = Some(self.position.step);
         Ok(())
@@ -169,6 +192,31 @@ impl<'a> Trainer<'a> {
             ..event.expect("a step that succeeds was accepted")
         })
     }
+}
+
+/// Refuses a memory that cannot be allocated, or whose slots cannot be numbered.
+///
+/// An operating system may promise more than it has, so where it says what it has, that counts.
+fn check_room(size: &MemorySize, slots: usize, dim: usize) -> Result<(), Error> {
+    let values = slots.checked_mul(dim).filter(|_| i32::try_from(slots).is_ok());
+    let fits = values.is_some_and(|values| {
+        let has_room =
+            available_bytes().is_none_or(|bytes| (values as u64).saturating_mul(4) < bytes);
+        has_room && Vec::<f32>::new().try_reserve_exact(values).is_ok()
+    });
+    if fits {
+        return Ok(());
+    }
+    let gib = ((slots as u128 * dim as u128 * 4) >> 30) as u64;
+    Err(Error::MemoryTooLarge { size: size.to_string(), dim, gib })
+}
+
+/// Memory that is free for use, where the system says so (Linux).
+pub(crate) fn available_bytes() -> Option<u64> {
+    let text = fs_err::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib.saturating_mul(1024))
 }
 
 /// The numbers of a step, or an error where they are none.
@@ -234,7 +282,7 @@ fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
             .with_weight_decay(recipe.weight_decay as f32)
             .init(),
         OptimizerKind::Sgd => {
-            let momentum = (recipe.momentum > 0.0).then(|| MomentumConfig {
+            let momentum = (recipe.momentum > 0.0).then_some(MomentumConfig {
                 momentum: recipe.momentum,
                 dampening: 0.0,
                 nesterov: false,

@@ -27,6 +27,11 @@ fn a_memory_smaller_than_a_batch_is_refused_before_anything_is_written() {
     let error = start(&recipe(&["memory.size=7"]), &path, false, &Listener::default()).unwrap_err();
     assert!(matches!(error, Error::MemoryTooSmall { slots: 7, batch: 8, .. }), "{error}");
     assert!(!path.exists());
+    let message = failure(&["memory.size=1000000000000000"]);
+    assert!(
+        message.contains("GiB") && message.contains("memory.size = 1000000000000000"),
+        "{message}"
+    );
     assert!(failure(&["memory.size=1%"]).contains("`memory.size = 1%` is 2 slots"));
 }
 
@@ -129,4 +134,51 @@ fn unreadable_images_are_counted_and_left_out() {
         + warnings.matches("left out 2 unreadable").count() * 2;
     assert_eq!(counted, 2, "{warnings}");
     assert!(warnings.contains("class0/0.bmp") && warnings.contains("class7/1.bmp"), "{warnings}");
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_never_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    // The first step's loss is finite; the weights after it are not.
+    let wild = recipe(&["optimizer.kind=sgd", "optimizer.lr=1e300", "train.checkpoint-every=1"]);
+    let error = start(&wild, &path, false, &Listener::default()).unwrap_err();
+    assert!(matches!(error, Error::WeightsNotFinite { step: 1, kept: None, .. }), "{error}");
+    assert!(!path.join("checkpoint.safetensors").exists());
+
+    let last = recipe(&["optimizer.kind=sgd", "optimizer.lr=1e300", "steps=1"]);
+    let path = folder.path().join("last");
+    let error = start(&last, &path, false, &Listener::default()).unwrap_err().to_string();
+    assert!(error.contains("infinite or NaN in step 1"), "{error}");
+    assert!(!path.join("last.safetensors").exists());
+}
+
+#[test]
+fn a_run_goes_on_with_more_steps_only_and_on_the_same_images_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    finish(&recipe(&["steps=4"]), &path);
+    let run = RunFolder::open(&path).unwrap();
+    let before = fs_err::read(path.join("recipe.toml")).unwrap();
+
+    let fewer = run.recipe(&["steps=2".to_owned()]).unwrap();
+    let error = start(&fewer, &path, true, &Listener::default()).unwrap_err();
+    assert!(matches!(error, Error::FewerSteps { steps: 2, done: 4 }), "{error}");
+    assert!(before == fs_err::read(path.join("recipe.toml")).unwrap(), "nothing was written");
+
+    // Other images under the same recipe: as if a class folder had been renamed.
+    let mut other = run.recipe(&["steps=6".to_owned()]).unwrap();
+    other.data.glyphs.train_classes = 33;
+    let error = start(&other, &path, true, &Listener::default()).unwrap_err();
+    assert!(matches!(error, Error::DataChanged), "{error}");
+}
+
+#[test]
+fn a_memory_that_is_never_used_is_said_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::default();
+    let path = folder.path().join("run");
+    start(&recipe(&["memory.start=8"]), &path, false, &listener).unwrap();
+    let warnings = listener.warnings.into_inner().unwrap().join("\n");
+    assert!(warnings.contains("never used") && warnings.contains("8 steps"), "{warnings}");
 }

@@ -36,7 +36,7 @@ pub(crate) fn recipe(settings: &[&str]) -> Recipe {
         checkpoint-every = 0
     ";
     let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
-    Recipe::from_sources(Some((&text, "tiny.toml")), &settings).unwrap()
+    Recipe::from_sources(Some((text, "tiny.toml")), &settings).unwrap()
 }
 
 /// Keeps what it hears, and asks to stop after a step.

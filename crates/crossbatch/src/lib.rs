@@ -48,3 +48,8 @@ pub use memory::{EnqueueError, MemoryColumns, MemoryRing};
 pub use objective::{Objective, ObjectiveConfig, ObjectiveOutput};
 pub use pair_loss::{PairLossOutput, Reduction, pair_loss};
 pub use relation::{Relation, Rows, SameImage};
+
+/// The README's program compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

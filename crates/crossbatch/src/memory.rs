@@ -152,7 +152,7 @@ impl MemoryRing {
         let bank = take(&mut self.embeddings);
         self.embeddings = bank.slice_assign([slots.clone(), 0..self.dim], values);
         let write = |column: Tensor<1, Int>, values: &[u32]| {
-            column.slice_assign([slots.clone()], int_tensor(values, &device))
+            column.slice_assign(slots.clone(), int_tensor(values, &device))
         };
         self.device_labels = write(take(&mut self.device_labels), &rows.labels[run.clone()]);
         self.device_ids = write(take(&mut self.device_ids), &rows.ids[run.clone()]);
@@ -175,12 +175,12 @@ impl MemoryRing {
 
     /// The filled slots' labels on the device, `[filled]`.
     pub fn device_labels(&self) -> Tensor<1, Int> {
-        self.device_labels.clone().slice([0..self.filled])
+        self.device_labels.clone().slice(0..self.filled)
     }
 
     /// The filled slots' sample ids on the device, `[filled]`.
     pub fn device_ids(&self) -> Tensor<1, Int> {
-        self.device_ids.clone().slice([0..self.filled])
+        self.device_ids.clone().slice(0..self.filled)
     }
 
     /// Label, sample id and birth step of every filled slot.

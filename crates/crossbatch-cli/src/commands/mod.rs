@@ -8,6 +8,8 @@ mod train;
 
 use std::path::Path;
 
+use std::process::ExitCode;
+
 use anyhow::{Context, bail};
 use crossbatch_train::{Recipe, Report, RunFolder, TrainedModel};
 
@@ -16,16 +18,17 @@ use crate::{
     printer::Printer,
 };
 
-pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
     let common = &args.common;
     match &args.command {
-        Command::Train(args) => train::run(args, common, printer),
+        Command::Train(args) => return train::run(args, common, printer),
         Command::Eval(args) => eval::run(args, common, printer),
         Command::Embed(args) => embed::run(args, common, printer),
         Command::Search(args) => search::run(args, common, printer),
         Command::Data(DataCommand::List(args)) => data::list(args, common, printer),
         Command::Data(DataCommand::Show(args)) => data::show(args, common, printer),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Common {

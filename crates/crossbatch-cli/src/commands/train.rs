@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::atomic::Ordering,
 };
 
@@ -20,12 +21,19 @@ use crate::{
 /// What may change when a run is continued: nothing that shapes the network, its data or its past.
 const RESUMABLE: [&str; 4] = ["steps", "threads", "evaluation.every", "train.checkpoint-every"];
 
-pub(crate) fn run(args: &TrainArgs, common: &Common, printer: &Printer) -> anyhow::Result<()> {
+pub(crate) fn run(
+    args: &TrainArgs,
+    common: &Common,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
     let mut settings = args.set.clone();
     settings.extend(common.settings());
     if let Some(data) = &args.data {
         // Written as a TOML string, so that no character of a path is taken for syntax.
-        let path = serde_json::to_string(&data.to_string_lossy()).context("a path is text")?;
+        let text = data.to_str().with_context(|| {
+            format!("cannot use the path {}: a recipe is UTF-8 text; rename it", data.display())
+        })?;
+        let path = serde_json::to_string(text).context("a path is text")?;
         settings.push(format!("data.path={path}"));
     }
     let (recipe, folder) = match &args.resume {
@@ -42,7 +50,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common, printer: &Printer) -> anyho
         recipe,
         folder: folder.clone(),
         resume: args.resume.is_some(),
-        command: std::env::args().collect(),
+        command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         threads,
     };
     stop_on_ctrl_c(printer)?;
@@ -50,18 +58,19 @@ pub(crate) fn run(args: &TrainArgs, common: &Common, printer: &Printer) -> anyho
         Outcome::Finished(summary) => {
             printer.result(&final_table(&summary))?;
             printer.note(&next_steps(&folder));
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
         Outcome::Stopped { phase, step } => {
             let network = match phase {
                 Phase::Main => "",
                 Phase::WithoutMemory => " of the comparison without memory",
             };
-            printer.note(&format!(
+            printer.always(&format!(
                 "stopped and saved at step {step}{network}; go on with\n  crossbatch train --resume {}",
-                folder.display()
+                quoted(&folder)
             ));
-            Ok(())
+            // As a shell knows a program that Ctrl-C ended, so that `train && eval` stops here.
+            Ok(ExitCode::from(130))
         }
     }
 }
@@ -114,7 +123,13 @@ fn resumed(run: &Path, settings: &[String]) -> anyhow::Result<Recipe> {
 
 fn default_folder(recipe: &Recipe) -> PathBuf {
     let time = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
-    Path::new("runs").join(format!("{}-{time}", recipe.name))
+    let name = format!("{}-{time}", recipe.name);
+    // Two runs may begin in the same second.
+    let folder = |number: usize| match number {
+        1 => Path::new("runs").join(&name),
+        number => Path::new("runs").join(format!("{name}-{number}")),
+    };
+    (1..).map(folder).find(|folder| !folder.exists()).expect("some number is free")
 }
 
 /// Lets Ctrl-C ask for a stop after the step; a second one ends the program at once.
@@ -134,7 +149,9 @@ fn final_table(summary: &Summary) -> String {
         0 => "trained".to_owned(),
         slots => format!("trained with memory of {slots}"),
     };
-    let mut rows = vec![("raw pixels", &metrics.raw), ("untrained network", &metrics.untrained)];
+    let mut rows = Vec::new();
+    rows.extend(metrics.raw.as_ref().map(|raw| ("raw pixels", raw)));
+    rows.push(("untrained network", &metrics.untrained));
     rows.extend(metrics.without_memory.as_ref().map(|without| ("trained without memory", without)));
     rows.push((&with, &metrics.trained));
     let trained = &metrics.trained;
@@ -152,8 +169,15 @@ fn final_table(summary: &Summary) -> String {
     )
 }
 
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 fn next_steps(folder: &Path) -> String {
-    let folder = folder.display();
+    let folder = quoted(folder);
     format!(
         "everything is in {folder}; next, for example\n  \
          crossbatch search {folder} --gallery DIR --query IMG --sheet neighbours.png\n  \

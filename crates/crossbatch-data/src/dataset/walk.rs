@@ -32,8 +32,13 @@ pub(crate) fn children(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Er
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        // Follows links; a dangling one counts as a file and is reported when it is read.
-        if entry.path().is_dir() { &mut folders } else { &mut files }.push(entry.path());
+        // Follows links; a dangling one counts as a file and is reported when it is read. Reading a
+        // pipe, a socket or a device could wait for ever, so those are passed over.
+        match fs_err::metadata(entry.path()) {
+            Ok(data) if data.is_dir() => folders.push(entry.path()),
+            Ok(data) if !data.is_file() => {}
+            _ => files.push(entry.path()),
+        }
     }
     folders.sort();
     files.sort();

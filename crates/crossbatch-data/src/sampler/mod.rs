@@ -35,7 +35,7 @@ pub struct EpochPlan {
     pub batches: Vec<Vec<u32>>,
     /// Classes with fewer than K images, whose images repeat within a run.
     pub refilled_classes: usize,
-    /// Of these, classes with a single image. They have no positive and serve as negatives.
+    /// Of these, classes with a single image. Its only positives are its own repetitions.
     pub single_classes: usize,
 }
 

@@ -150,6 +150,14 @@ fn leaves(
             check_known(&key, &source, known)?;
             match value.get_ref() {
                 DeValue::Table(inner) => pending.push((format!("{key}."), inner)),
+                _ if !known.contains(&key) => {
+                    return Err(RecipeError::Value {
+                        message: format!("expected a table, [{key}], with keys of its own"),
+                        value: text[value.span()].to_owned(),
+                        key,
+                        source_: source,
+                    });
+                }
                 _ => {
                     let value = parse_value(&text[value.span()]);
                     found.push(Leaf { key, value, source });
@@ -176,8 +184,23 @@ fn set(table: &mut Table, leaf: Leaf) -> Result<(), RecipeError> {
         key,
         value: value.to_string(),
         source_: source,
-        message: error.message().to_owned(),
+        message: plain(error.message()),
     })
+}
+
+/// A type mismatch without the names of Rust's types.
+fn plain(message: &str) -> String {
+    let words = [
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected u32", "expected a whole number, 0 or more"),
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected f64", "expected a number"),
+        ("expected f32", "expected a number"),
+        ("expected path string", "expected a path in quotes"),
+        ("expected a string", "expected text in quotes"),
+        ("expected a boolean", "expected true or false"),
+    ];
+    words.iter().fold(message.trim_end().to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 /// A TOML value, or the text itself where it is none (`--set memory.size=50%`).
@@ -295,8 +318,13 @@ mod tests {
         assert!(error.contains("`steps = \"many\"` (--set)"), "{error}");
         let error = read("", &["loss.reduction=mean"]).unwrap_err();
         assert!(error.contains("pair-mean"), "{error}");
-        let error = read("memory = 3", &[]).unwrap_err();
-        assert!(error.contains("cannot use `memory = 3`"), "{error}");
+        for text in ["memory = 3", "memory = [64]", "[[memory]]\nsize = 3"] {
+            let error = read(text, &["memory.size=64"]).unwrap_err();
+            assert!(error.contains("cannot use `memory = "), "{error}");
+            assert!(error.contains("expected a table, [memory]"), "{error}");
+        }
+        let error = read("", &["steps=1.5"]).unwrap_err();
+        assert!(error.contains("expected a whole number"), "{error}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Recipe {
     pub format_version: u32,
     /// Name of the run folder. Default: the recipe file's name.
     pub name: String,
-    /// Seed of the initial weights, the batches and generated data. Default 0.
+    /// Seed of the initial weights and the batches. Default 0.
     pub seed: u64,
     /// Training steps. Default 2000.
     pub steps: u64,
@@ -341,11 +341,13 @@ pub struct EvaluationRecipe {
     pub recall: Vec<usize>,
     /// Images embedded at a time. Default 256.
     pub batch: usize,
+    /// Whether raw pixels are measured too; slow for many large images. Default true.
+    pub raw: bool,
 }
 
 impl Default for EvaluationRecipe {
     fn default() -> Self {
-        Self { every: 500, recall: vec![1, 10, 100], batch: 256 }
+        Self { every: 500, recall: vec![1, 10, 100], batch: 256, raw: true }
     }
 }
 
@@ -384,6 +386,12 @@ impl Recipe {
             "format-version",
             text(&self.format_version),
             "1, the only version this program knows",
+        )?;
+        rule(
+            !self.name.is_empty() && !self.name.contains(['/', '\\']) && self.name != "..",
+            "name",
+            format!("{:?}", self.name),
+            "the name of a folder, without slashes",
         )?;
         rule(self.steps > 0, "steps", text(&self.steps), "at least 1")?;
         rule(

@@ -1,6 +1,6 @@
 """The reference experiment in PyTorch: recipes/reference/omniglot.toml and omniglot-memory.toml.
 
-    python benches/reference/omniglot.py DATA [--memory] [--seed N] [--steps N]
+    python benches/reference_experiment/omniglot.py DATA [--memory] [--seed N] [--steps N]
 
 DATA is the folder with images_background.zip and images_evaluation.zip. Prints R@1 and MAP@R on the
 659 unseen classes.

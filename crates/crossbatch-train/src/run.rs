@@ -74,37 +74,12 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
     // Fails early, before anything is measured or written.
     let trainer = Trainer::new(&recipe, &data.train)?;
     let slots = trainer.slots();
-    if trainer.refilled_classes() > 0 {
-        observer.warn(&format!(
-            "{} training classes have fewer than `batch.images = {}` images; theirs repeat within a batch",
-            trainer.refilled_classes(),
-            recipe.batch.images
-        ));
-    }
-    if trainer.single_classes() > 0 {
-        observer.warn(&format!(
-            "{} training classes have a single image; a batch takes it {} times, so that its only positives are itself",
-            trainer.single_classes(),
-            recipe.batch.images
-        ));
-    }
-    if slots > 0 && recipe.memory.start >= recipe.steps {
-        observer.warn(&format!(
-            "the memory is never used: `memory.start = {}`, but there are only {} steps",
-            recipe.memory.start, recipe.steps
-        ));
-    }
+    warn_of(&trainer, &recipe, observer);
     drop(trainer);
 
     let folder = match existing {
         Some(folder) => {
-            for phase in [Phase::WithoutMemory, Phase::Main] {
-                let position = checkpoint::position(&folder.phase(phase))?;
-                let done = position.map_or(0, |position| position.step);
-                if done > recipe.steps {
-                    return Err(Error::FewerSteps { steps: recipe.steps, done });
-                }
-            }
+            check_resumable(&folder, &recipe, &data.train)?;
             folder.write_recipe(&recipe)?;
             folder
         }
@@ -152,6 +127,42 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
     };
     folder.write_summary(&summary)?;
     Ok(Outcome::Finished(Box::new(summary)))
+}
+
+/// What a user should know before minutes are spent.
+fn warn_of(trainer: &Trainer<'_>, recipe: &Recipe, observer: &dyn Observer) {
+    let (refilled, single) = (trainer.refilled_classes(), trainer.single_classes());
+    let images = recipe.batch.images;
+    if refilled > 0 {
+        observer.warn(&format!(
+            "{refilled} training classes have fewer than `batch.images = {images}` images; theirs repeat within a batch"
+        ));
+    }
+    if single > 0 {
+        observer.warn(&format!(
+            "{single} training classes have a single image; a batch takes it {images} times, so that its only positives are itself"
+        ));
+    }
+    if trainer.slots() > 0 && recipe.memory.start >= recipe.steps {
+        observer.warn(&format!(
+            "the memory is never used: `memory.start = {}`, but there are only {} steps",
+            recipe.memory.start, recipe.steps
+        ));
+    }
+}
+
+/// Refuses to continue a run with fewer steps than it has done, or on other images.
+fn check_resumable(folder: &RunFolder, recipe: &Recipe, data: &LoadedSplit) -> Result<(), Error> {
+    for phase in [Phase::WithoutMemory, Phase::Main] {
+        let Some(position) = checkpoint::position(&folder.phase(phase))? else { continue };
+        if position.step > recipe.steps {
+            return Err(Error::FewerSteps { steps: recipe.steps, done: position.step });
+        }
+        if position.data != data.fingerprint {
+            return Err(Error::DataChanged);
+        }
+    }
+    Ok(())
 }
 
 /// Adds this command to `command.json`: a run that is continued keeps its first.

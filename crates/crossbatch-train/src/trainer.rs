@@ -140,11 +140,7 @@ impl<'a> Trainer<'a> {
 
     /// Goes back to where [`save`](Self::save) was called.
     pub(crate) fn restore(&mut self, folder: &std::path::Path) -> Result<(), Error> {
-        let position = checkpoint::restore(folder, &mut self.step)?;
-        if position.data != self.data.fingerprint {
-            return Err(Error::DataChanged);
-        }
-        self.position = position;
+        self.position = checkpoint::restore(folder, &mut self.step)?;
         self.plan = Self::plan(self.recipe, self.data, self.position.epoch)?;
         self.kept = Some(self.position.step);
         Ok(())

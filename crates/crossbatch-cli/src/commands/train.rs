@@ -46,6 +46,7 @@ pub(crate) fn run(
     };
     let threads = use_threads(&recipe)?;
     printer.note(&format!("run folder: {}", folder.display()));
+    let own_images = recipe.data.path.is_some() || recipe.data.train_list.is_some();
     let config = RunConfig {
         recipe,
         folder: folder.clone(),
@@ -57,7 +58,7 @@ pub(crate) fn run(
     match run_recipe(config, printer)? {
         Outcome::Finished(summary) => {
             printer.result(&final_table(&summary))?;
-            printer.note(&next_steps(&folder));
+            printer.note(&next_steps(&folder, own_images));
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Stopped { phase, step } => {
@@ -176,11 +177,18 @@ fn quoted(path: &Path) -> String {
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-fn next_steps(folder: &Path) -> String {
+fn next_steps(folder: &Path, own_images: bool) -> String {
     let folder = quoted(folder);
-    format!(
-        "everything is in {folder}; next, for example\n  \
-         crossbatch search {folder} --gallery DIR --query IMG --sheet neighbours.png\n  \
-         crossbatch embed {folder} IMAGES -o embeddings.safetensors"
-    )
+    let commands = if own_images {
+        format!(
+            "crossbatch search {folder} --gallery DIR --query IMG --sheet neighbours.png\n  \
+             crossbatch embed {folder} IMAGES -o embeddings.safetensors"
+        )
+    } else {
+        // Generated images are not on disk, so there is nothing yet to search in.
+        "crossbatch data show glyphs --sheet glyphs.png    # look at the data\n  \
+         crossbatch train --data DIR                       # train on your own images"
+            .to_owned()
+    };
+    format!("everything is in {folder}; next, for example\n  {commands}")
 }

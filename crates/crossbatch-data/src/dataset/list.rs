@@ -147,9 +147,8 @@ pub(crate) fn resolve(
     if found.iter().any(Option::is_none) {
         let (archives, broken) = archives_in(folder)?;
         for (row, slot) in rows.iter().zip(&mut found).filter(|(_, slot)| slot.is_none()) {
-            let name = row.path.strip_prefix("./").unwrap_or(&row.path);
             *slot = archives.iter().find_map(|archive| {
-                let entry = archive.find(name)?;
+                let entry = archive.find(&row.path)?;
                 Some(ImageSource::Zip { archive: Arc::clone(archive), entry })
             });
         }

@@ -65,12 +65,17 @@ pub(crate) fn read(list: &Path, labelled: bool) -> Result<Vec<Row>, Error> {
         if label.as_ref().is_some_and(String::is_empty) || (labelled && label.is_none()) {
             return Err(fail(line, raw, "no label"));
         }
-        rows.push(Row { line, path, label });
+        rows.push(Row { line, path: without_dots(&path), label });
     }
     if rows.is_empty() {
         return Err(Error::ListEmpty { list: PathBuf::from(list) });
     }
     Ok(rows)
+}
+
+/// `./a/./b` is `a/b`: one image has one name, so that listing it twice is noticed.
+fn without_dots(path: &str) -> String {
+    path.split('/').filter(|part| *part != ".").collect::<Vec<_>>().join("/")
 }
 
 fn is_header(path: &str, label: Option<&str>) -> bool {
@@ -161,5 +166,11 @@ mod tests {
     fn header_words() {
         assert!(is_header("Path", Some("Label")) && is_header("image", None));
         assert!(!is_header("path", Some("7")) && !is_header("a.png", Some("label")));
+    }
+
+    #[test]
+    fn dots_are_no_part_of_a_path() {
+        assert_eq!(without_dots("./a/./b.png"), "a/b.png");
+        assert_eq!(without_dots("/a/../b.c/.d"), "/a/../b.c/.d");
     }
 }

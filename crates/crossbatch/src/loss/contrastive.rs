@@ -28,6 +28,10 @@ use super::PairLoss;
 /// [`Reduction::Sum`](crate::Reduction::Sum) the memory's term grows with the memory; watch the
 /// active pairs, or use `pair-mean`.
 ///
+/// # Panics
+///
+/// Never; [`pair_loss`](crate::pair_loss) checks the shapes.
+///
 /// # References
 ///
 /// "Cross-Batch Memory for Embedding Learning" (CVPR 2020), section 3; Hadsell et al.,

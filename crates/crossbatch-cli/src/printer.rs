@@ -29,6 +29,7 @@ pub(crate) struct Printer {
     bar: Mutex<Option<(String, ProgressBar)>>,
     stop: Arc<AtomicBool>,
     steps: AtomicU64,
+    slots: AtomicU64,
 }
 
 impl Printer {
@@ -39,7 +40,14 @@ impl Printer {
             _ => Level::Normal,
         };
         let live = io::stderr().is_terminal() && level == Level::Normal;
-        Self { level, live, bar: Mutex::new(None), stop: Arc::default(), steps: AtomicU64::new(0) }
+        Self {
+            level,
+            live,
+            bar: Mutex::new(None),
+            stop: Arc::default(),
+            steps: AtomicU64::new(0),
+            slots: AtomicU64::new(0),
+        }
     }
 
     /// Writes a result to stdout.
@@ -132,7 +140,7 @@ fn short(value: f32) -> String {
 }
 
 /// Loss terms, active pairs, speed and memory fill of a step.
-fn describe(event: &StepEvent, speed: f64) -> String {
+fn describe(event: &StepEvent, slots: u64, speed: f64) -> String {
     let mut text = format!("loss {:.3}", event.loss);
     if let Some(memory) = event.memory_loss {
         text += &format!(" = batch {:.3} + memory {memory:.3}", event.batch_loss);
@@ -141,7 +149,7 @@ fn describe(event: &StepEvent, speed: f64) -> String {
     let negatives = event.batch_active_negatives + event.memory_active_negatives.unwrap_or(0.0);
     text += &format!(" · pairs +{} −{}", short(positives), short(negatives));
     if event.memory_filled > 0 {
-        text += &format!(" · memory {}", event.memory_filled);
+        text += &format!(" · memory {}/{slots}", event.memory_filled);
     }
     text + &format!(" · {speed:.0} images/s")
 }
@@ -170,6 +178,7 @@ impl Observer for Printer {
 
     fn training(&self, phase: Phase, slots: usize, done: u64, total: u64) {
         self.steps.store(total, Ordering::Relaxed);
+        self.slots.store(slots as u64, Ordering::Relaxed);
         let memory = match slots {
             0 => "memory off".to_owned(),
             slots => format!("memory of {slots}"),
@@ -180,8 +189,9 @@ impl Observer for Printer {
 
     fn step(&self, phase: Phase, event: &StepEvent) {
         let speed = event.images as f64 * event.step as f64 / event.seconds.max(1e-9);
+        let text = describe(event, self.slots.load(Ordering::Relaxed), speed);
         if self.level == Level::Verbose {
-            self.line(&format!("step {} · {}", event.step, describe(event, speed)));
+            self.line(&format!("step {} · {text}", event.step));
         }
         let stage = phase_name(phase);
         let template = "{prefix} {bar:16} {pos}/{len} · {msg}";
@@ -192,7 +202,7 @@ impl Observer for Printer {
         self.with_bar(stage, total, template, |bar| {
             bar.set_prefix(stage);
             bar.set_position(event.step);
-            bar.set_message(format!("{} · {left:#} left", describe(event, speed)));
+            bar.set_message(format!("{text} · {left:#} left"));
         });
     }
 
@@ -211,5 +221,44 @@ impl Observer for Printer {
 
     fn stop(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> StepEvent {
+        StepEvent {
+            step: 7,
+            epoch: 0,
+            lr: 1e-3,
+            loss: 1.5,
+            batch_loss: 0.5,
+            memory_loss: None,
+            batch_positives: 192.0,
+            batch_active_negatives: 40.0,
+            memory_positives: None,
+            memory_active_negatives: None,
+            memory_filled: 0,
+            images: 64,
+            seconds: 1.0,
+        }
+    }
+
+    #[test]
+    fn a_step_tells_its_loss_terms_pairs_memory_and_speed() {
+        assert_eq!(describe(&event(), 0, 448.4), "loss 1.500 · pairs +192 −40 · 448 images/s");
+        let event = StepEvent {
+            memory_loss: Some(1.0),
+            memory_positives: Some(8.0),
+            memory_active_negatives: Some(12_300.0),
+            memory_filled: 640,
+            ..event()
+        };
+        assert_eq!(
+            describe(&event, 9640, 448.4),
+            "loss 1.500 = batch 0.500 + memory 1.000 · pairs +200 −12.3k · memory 640/9640 · 448 images/s"
+        );
     }
 }

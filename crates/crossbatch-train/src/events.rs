@@ -41,7 +41,7 @@ pub struct StepEvent {
     pub memory_filled: usize,
     /// Images in the batch.
     pub images: usize,
-    /// Seconds since training began, over all sessions of the run.
+    /// Seconds since training began, over every part of a run that was continued.
     pub seconds: f64,
 }
 

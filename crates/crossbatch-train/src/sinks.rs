@@ -106,7 +106,7 @@ impl From<&Record> for Row {
 
 impl Sinks {
     /// Opens both files, keeping what they say of steps up to `done` and dropping the rest: what a
-    /// stopped session wrote after its last checkpoint will be written again.
+    /// stopped run wrote after its last checkpoint will be written again.
     pub(crate) fn open(folder: &Path, done: u64) -> Result<Self, Error> {
         let lines_path = folder.join("metrics.jsonl");
         let mut kept = Vec::new();

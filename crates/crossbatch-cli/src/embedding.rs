@@ -52,7 +52,7 @@ pub(crate) fn embed_items(
         for (item, decoded) in batch.into_iter().zip(decoded) {
             match decoded {
                 Ok(bytes) => {
-                    pixels.extend(bytes.iter().map(|&pixel| value(pixel, spec.invert)));
+                    pixels.extend(bytes.iter().map(|&pixel| spec.value(pixel)));
                     embedded.items.push(item);
                 }
                 Err(error) => {
@@ -88,12 +88,6 @@ pub(crate) fn embed_items(
         printer.warn(&format!("cannot read {unnamed} more; --verbose lists them all"));
     }
     Ok(embedded)
-}
-
-/// As [`crossbatch_data::Images::write_f32`] does in training.
-fn value(pixel: u8, invert: bool) -> f32 {
-    let value = f32::from(pixel) / 255.0;
-    if invert { 1.0 - value } else { value }
 }
 
 fn reason(error: Error) -> String {

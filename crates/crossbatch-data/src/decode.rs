@@ -39,6 +39,13 @@ impl ImageSpec {
         self.channels * self.size * self.size
     }
 
+    /// What the network sees of a grey level: 0 to 1, the other way round where `invert` says so.
+    #[must_use]
+    pub fn value(&self, pixel: u8) -> f32 {
+        let value = f32::from(pixel) / 255.0;
+        if self.invert { 1.0 - value } else { value }
+    }
+
     /// Never true of a usable spec.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -55,7 +55,7 @@ pub fn load(
         samples: Vec::with_capacity(indices.len()),
         indices: Vec::with_capacity(indices.len()),
         cache: Vec::with_capacity(room * spec.len()),
-        values: values(spec.invert),
+        values: (0..=u8::MAX).map(|pixel| spec.value(pixel)).collect(),
     };
     let mut unreadable = Vec::new();
     progress(0, indices.len());
@@ -155,12 +155,4 @@ impl Images {
             },
         )
     }
-}
-
-/// What each u8 becomes.
-fn values(invert: bool) -> Vec<f32> {
-    (0..256_u16)
-        .map(|pixel| f32::from(pixel) / 255.0)
-        .map(|value| if invert { 1.0 - value } else { value })
-        .collect()
 }

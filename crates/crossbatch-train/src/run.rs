@@ -69,7 +69,11 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
     // A run can be used from any folder.
     let paths = [&mut recipe.data.path, &mut recipe.data.train_list, &mut recipe.data.test_list];
     for path in paths.into_iter().flatten() {
-        *path = std::path::absolute(&path)?;
+        let absolute = std::path::absolute(&path)?;
+        // A recipe is text; below a folder whose name is none, the path stays as it was written.
+        if absolute.to_str().is_some() {
+            *path = absolute;
+        }
     }
     // Fails early, before anything is measured or written.
     let trainer = Trainer::new(&recipe, &data.train)?;
@@ -85,6 +89,7 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
         }
         None => RunFolder::create(&config.folder, &recipe)?,
     };
+    observer.note(&format!("run folder: {}", folder.path().display()));
     record_command(&folder, &recipe, &config.command, config.threads)?;
 
     let run = Run { recipe: &recipe, data: &data, folder: &folder, observer };

@@ -45,7 +45,6 @@ pub(crate) fn run(
         }
     };
     let threads = use_threads(&recipe)?;
-    printer.note(&format!("run folder: {}", folder.display()));
     let own_images = recipe.data.path.is_some() || recipe.data.train_list.is_some();
     let config = RunConfig {
         recipe,

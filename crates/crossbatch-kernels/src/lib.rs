@@ -16,10 +16,14 @@
 mod batch_norm;
 mod conv2d;
 mod flex;
+mod pair_rows;
 mod pool;
 
 pub use batch_norm::{
     BatchNormOps, BatchNormOptions, BatchNormOutput, batch_norm_inference, batch_norm_train,
 };
 pub use conv2d::{Conv2dOps, ConvOptions, conv2d};
+pub use pair_rows::{
+    Anchors, PairRows, PairRowsOps, PairRowsOptions, References, pair_rows, program,
+};
 pub use pool::{PoolOps, PoolOptions, max_pool2d};

@@ -13,5 +13,6 @@
 
 pub mod batch_norm;
 pub mod conv;
+pub mod pair_rows;
 pub mod pool;
 pub mod product;

@@ -16,6 +16,10 @@ pub enum Closeness {
     SquaredDistance,
     /// Minus the Euclidean distance. Equal rows have gradient 0.
     Distance,
+    /// Minus the squared Euclidean distance of the rows less the mean of their own numbers. Anchors must come centred;
+    /// references need not, and the gradients of anchors and references are those of uncentred rows up to the
+    /// projection that centring applies to them (signal-to-noise ratio).
+    CentredSquaredDistance,
 }
 
 /// What a side folds its selected pairs into, by their violation `u`.

@@ -13,6 +13,7 @@
 
 pub mod batch_norm;
 pub mod conv;
+mod lanes;
 pub mod pair_rows;
 pub mod pool;
 pub mod product;

@@ -15,6 +15,7 @@
 pub mod batch_norm;
 pub mod conv;
 pub mod counting;
+mod lanes;
 pub mod pair_rows;
 pub mod pool;
 pub mod product;

@@ -211,7 +211,7 @@ fn check_room(size: &MemorySize, slots: usize, dim: usize) -> Result<(), Error> 
 }
 
 /// Memory that is free for use, where the system says so (Linux).
-pub(crate) fn available_bytes() -> Option<u64> {
+pub fn available_bytes() -> Option<u64> {
     let text = fs_err::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -8,7 +8,7 @@
 //! Each channel is one task: its sums run in f32 lanes that are emptied into f64 every few thousand
 //! elements, in an order that does not know the number of threads.
 
-use crate::conv::lanes::{Level, for_level};
+use crate::lanes::{Level, for_level};
 use rayon::prelude::*;
 
 /// Partial sums that a loop keeps apart, so that it fills whole vectors.

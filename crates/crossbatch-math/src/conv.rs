@@ -7,12 +7,11 @@
 //! Every element is summed in an order that depends on the shapes only, so results are the same to the
 //! bit for any number of threads. Work is shared over rayon's current pool.
 
-pub(crate) mod lanes;
 mod planes;
 mod scratch;
 mod tile;
 
-use lanes::Level;
+use crate::lanes::{self, Level};
 use planes::Planes;
 use rayon::prelude::*;
 use scratch::Use;

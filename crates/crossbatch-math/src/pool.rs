@@ -3,7 +3,7 @@
 //! Traffic bound: each input is read once, and one byte an output remembers where the maximum was.
 //! Planes are independent; results are the same for any number of threads.
 
-use crate::conv::lanes::{Level, for_level};
+use crate::lanes::{Level, for_level};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 

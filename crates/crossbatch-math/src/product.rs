@@ -4,6 +4,9 @@
 //! operands and by the processor, so the same two rows can give sums that differ in their last bits when they
 //! are multiplied in other company. [`dot_f64`] is slower and always gives the same value for the same two
 //! rows. Whoever ranks by similarity filters with the first and decides with the second.
+//!
+//! [`shared_rows_times_rows`] and [`shared_product`] share one product over rayon's current pool, as `gemm` does it by
+//! itself: a yardstick for kernels that cut their products into tiles.
 
 use gemm::{Parallelism, gemm};
 
@@ -37,8 +40,60 @@ const LANES: usize = 8;
 /// assert_eq!(out, [3.0, 8.0]);
 /// ```
 pub fn rows_times_rows(a: &[f32], b: &[f32], dim: usize, out: &mut [f32]) {
-    let m = whole_rows("a", a, dim);
-    let n = whole_rows("b", b, dim);
+    multiply(a, Right::Rows(b), dim, out, Parallelism::None);
+}
+
+/// As [`rows_times_rows`], with the threads of rayon's current pool; their number may change the last bits.
+///
+/// # Panics
+///
+/// As [`rows_times_rows`].
+pub fn shared_rows_times_rows(a: &[f32], b: &[f32], dim: usize, out: &mut [f32]) {
+    multiply(a, Right::Rows(b), dim, out, Parallelism::Rayon(0));
+}
+
+/// The matrix product `a · b`, with the threads of rayon's current pool; their number may change the last bits.
+///
+/// What `out` held before is overwritten, never read.
+///
+/// # Shapes
+///
+/// `a` is `[m, inner]`, `b` is `[inner, n]`, `out` is `[m, n]`, all row-major without gaps.
+///
+/// # Panics
+///
+/// If `inner` is zero, if `a` is not a whole number of rows or `b` of columns, or if `out` does not hold `m * n` values.
+///
+/// # Example
+///
+/// ```
+/// use crossbatch_math::product::shared_product;
+///
+/// let a = [1.0, 2.0]; // one row of two
+/// let b = [3.0, 4.0, 5.0, 6.0]; // two rows of two
+/// let mut out = [0.0; 2];
+/// shared_product(&a, &b, 2, &mut out);
+/// assert_eq!(out, [13.0, 16.0]);
+/// ```
+pub fn shared_product(a: &[f32], b: &[f32], inner: usize, out: &mut [f32]) {
+    multiply(a, Right::Columns(b), inner, out, Parallelism::Rayon(0));
+}
+
+/// The right side of a product: `[n, inner]`, to be transposed, or `[inner, n]`.
+enum Right<'a> {
+    Rows(&'a [f32]),
+    Columns(&'a [f32]),
+}
+
+fn multiply(a: &[f32], b: Right<'_>, inner: usize, out: &mut [f32], parallelism: Parallelism) {
+    let m = whole("a", "rows", a, inner);
+    let (b, n, column_stride, row_stride) = match b {
+        Right::Rows(b) => (b, whole("b", "rows", b, inner), inner, 1),
+        Right::Columns(b) => {
+            let n = whole("b", "columns", b, inner);
+            (b, n, 1, n)
+        }
+    };
     assert!(
         m.checked_mul(n) == Some(out.len()),
         "out must hold {m} x {n} values, it holds {}",
@@ -47,17 +102,19 @@ pub fn rows_times_rows(a: &[f32], b: &[f32], dim: usize, out: &mut [f32]) {
     if out.is_empty() {
         return;
     }
-    let (out_row, row) = (n.cast_signed(), dim.cast_signed());
-    // SAFETY: the three lengths are checked above. `gemm` reads `a[i * dim + d]` and `b[j * dim + d]` and
-    // writes `out[i * n + j]` for i < m, j < n, d < dim, all inside the slices; strides fit isize because slices of
-    // f32 hold fewer than isize::MAX values; `out` is borrowed uniquely, so it overlaps neither operand; with
-    // `read_dst` false it is written without being read. With `Parallelism::None` nothing outlives the call.
+    let [out_row, row, column_stride, row_stride] =
+        [n, inner, column_stride, row_stride].map(usize::cast_signed);
+    // SAFETY: the three lengths are checked above. `gemm` reads `a[i * inner + d]` and `b[j * inner + d]` (rows) or
+    // `b[d * n + j]` (columns) and writes `out[i * n + j]` for i < m, j < n, d < inner, all inside the slices; strides
+    // fit isize because slices of f32 hold fewer than isize::MAX values; `out` is borrowed uniquely, so it overlaps
+    // neither operand; with `read_dst` false it is written without being read. `gemm` returns when its threads are
+    // done, so nothing outlives the call.
     #[allow(unsafe_code)]
     unsafe {
         gemm(
             m,
             n,
-            dim,
+            inner,
             out.as_mut_ptr(),
             1,
             out_row,
@@ -66,14 +123,14 @@ pub fn rows_times_rows(a: &[f32], b: &[f32], dim: usize, out: &mut [f32]) {
             1,
             row,
             b.as_ptr(),
-            row,
-            1,
+            column_stride,
+            row_stride,
             0.0,
             1.0,
             false,
             false,
             false,
-            Parallelism::None,
+            parallelism,
         );
     }
 }
@@ -112,12 +169,12 @@ pub fn dot_f64(a: &[f32], b: &[f32]) -> f64 {
     ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
 }
 
-/// The number of rows in `values`.
-fn whole_rows(name: &str, values: &[f32], dim: usize) -> usize {
-    assert!(dim > 0, "rows must have at least one value, dim is 0");
+/// The number of `lines`, of `dim` values each, in the values of the matrix `name`.
+fn whole(name: &str, lines: &str, values: &[f32], dim: usize) -> usize {
+    assert!(dim > 0, "{lines} must have at least one value, dim is 0");
     assert!(
         values.len().is_multiple_of(dim),
-        "{name} must hold whole rows of {dim} values, it holds {}",
+        "{name} must hold whole {lines} of {dim} values, it holds {}",
         values.len()
     );
     values.len() / dim
@@ -134,8 +191,8 @@ mod tests {
 
     #[test]
     fn equals_the_written_out_product_at_odd_sizes() {
-        for (m, n, dim) in [(1, 1, 1), (1, 9, 3), (9, 1, 3), (5, 7, 1), (17, 33, 13), (64, 65, 40)]
-        {
+        let sizes = [(1, 1, 1), (1, 9, 3), (9, 1, 3), (5, 7, 1), (17, 33, 13), (64, 65, 40)];
+        for (m, n, dim) in sizes.into_iter().chain([(64, 900, 128)]) {
             let (a, b) = (whole_numbers(m * dim, 1), whole_numbers(n * dim, 2));
             let mut out = vec![f32::NAN; m * n];
             rows_times_rows(&a, &b, dim, &mut out);
@@ -145,6 +202,13 @@ mod tests {
                     assert_eq!(out[i * n + j], expected, "{m} x {n} x {dim} at ({i}, {j})");
                 }
             }
+            let mut shared = vec![f32::NAN; m * n];
+            shared_rows_times_rows(&a, &b, dim, &mut shared);
+            assert_eq!(shared, out, "{m} x {n} x {dim} shared");
+            let columns: Vec<f32> = (0..dim * n).map(|at| b[at % n * dim + at / n]).collect();
+            shared.fill(f32::NAN);
+            shared_product(&a, &columns, dim, &mut shared);
+            assert_eq!(shared, out, "{m} x {n} x {dim} with columns");
         }
     }
 

@@ -33,4 +33,4 @@ pub use recipe::{
 pub use run::{Outcome, RunConfig, run};
 pub use step::{Batch, Step};
 pub use summary::{MetricSet, Metrics, Summary};
-pub use trainer::Trainer;
+pub use trainer::{Trainer, available_bytes};

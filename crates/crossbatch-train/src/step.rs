@@ -4,7 +4,7 @@ use burn::{
     optim::{GradientsParams, ModuleOptimizer},
     tensor::Tensor,
 };
-use crossbatch::{ContrastiveLoss, MemoryRing, Objective, ObjectiveOutput, Rows};
+use crossbatch::{MemoryRing, Objective, ObjectiveOutput, Rows};
 use crossbatch_models::{Embedder, Mode};
 
 use crate::error::Error;
@@ -26,7 +26,7 @@ pub struct Step {
     /// Its optimiser.
     pub optimizer: ModuleOptimizer,
     /// What is minimised.
-    pub objective: Objective<ContrastiveLoss>,
+    pub objective: Objective,
     /// The memory, where there is one.
     pub memory: Option<MemoryRing>,
 }
@@ -58,7 +58,7 @@ impl Step {
             _ => None,
         };
         let memory = memory.as_ref().map(|(memory, own_slots)| (*memory, &own_slots[..]));
-        let output = self.objective.forward(anchors, batch.rows, memory);
+        let output = self.objective.forward(anchors, batch.rows, memory, step);
         accept(&output)?;
 
         let gradients = GradientsParams::from_grads(output.total.backward(), &self.embedder);

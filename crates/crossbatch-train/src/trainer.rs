@@ -9,7 +9,9 @@ use burn::{
     },
     tensor::Device,
 };
-use crossbatch::{ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, ObjectiveOutput, Rows};
+use crossbatch::{
+    ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, ObjectiveOutput, PairTerm, Rows,
+};
 use crossbatch_data::{EpochPlan, plan_epoch};
 use crossbatch_models::{Embedder, EmbedderConfig};
 
@@ -53,14 +55,15 @@ impl<'a> Trainer<'a> {
         let embedding = recipe.model.embedding_size;
         check_room(&recipe.memory.size, slots, embedding)?;
         let config = ObjectiveConfig {
-            reduction: recipe.loss.reduction,
             memory_weight: recipe.memory.weight,
             same_image: recipe.memory.same_image,
         };
+        let loss = ContrastiveLoss { margin: recipe.loss.margin, ..Default::default() };
+        let term = PairTerm::new(loss).with_reduction(recipe.loss.reduction);
         let step = Step {
             embedder: Embedder::new(&recipe.embedder_config(), recipe.seed, &device),
             optimizer: optimizer(&recipe.optimizer),
-            objective: Objective::new(ContrastiveLoss { margin: recipe.loss.margin }, config),
+            objective: Objective::new([term], config),
             memory: (slots > 0).then(|| MemoryRing::new(slots, embedding, &device)),
         };
         Ok(Self { recipe, data, device, step, plan, position: Position::default(), kept: None })
@@ -208,7 +211,7 @@ fn check_room(size: &MemorySize, slots: usize, dim: usize) -> Result<(), Error> 
 }
 
 /// Memory that is free for use, where the system says so (Linux).
-pub(crate) fn available_bytes() -> Option<u64> {
+pub fn available_bytes() -> Option<u64> {
     let text = fs_err::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -224,9 +227,11 @@ fn losses(
 ) -> Result<StepEvent, Error> {
     let number = |tensor: &burn::tensor::Tensor<1>| tensor.clone().into_scalar::<f32>();
     let loss = number(&output.total);
-    let batch_loss = number(&output.batch.value);
-    let memory = output.memory.as_ref();
-    let memory_loss = memory.map(|term| number(&term.value));
+    let batch_loss = number(&output.batch);
+    let memory_loss = output.memory.as_ref().map(&number);
+    // Pairs are those of the first loss.
+    let batch = &output.terms[0].batch.statistics;
+    let memory = output.terms[0].memory.as_ref().map(|term| &term.statistics);
     if !loss.is_finite() {
         let memory_loss = memory_loss.unwrap_or(0.0);
         return Err(Error::NotFinite { step, value: loss, batch_loss, memory_loss, kept, lr });
@@ -238,10 +243,10 @@ fn losses(
         loss,
         batch_loss,
         memory_loss,
-        batch_positives: number(&output.batch.positives),
-        batch_active_negatives: number(&output.batch.active_negatives),
-        memory_positives: memory.map(|term| number(&term.positives)),
-        memory_active_negatives: memory.map(|term| number(&term.active_negatives)),
+        batch_positives: number(&batch.active_positives()),
+        batch_active_negatives: number(&batch.active_negatives()),
+        memory_positives: memory.map(|term| number(&term.active_positives())),
+        memory_active_negatives: memory.map(|term| number(&term.active_negatives())),
         memory_filled: 0,
         images: 0,
         seconds: 0.0,

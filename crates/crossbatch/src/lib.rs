@@ -5,30 +5,30 @@
 //! drift slowly, so the stale ones still serve (Wang et al., "Cross-Batch Memory for Embedding
 //! Learning", CVPR 2020).
 //!
-//! Four types carry the method:
+//! What carries the method:
 //!
 //! - [`MemoryRing`]: a first-in-first-out ring of detached embeddings with label, sample id and
 //!   birth step per slot;
-//! - [`Relation`]: which pairs are positive, which negative, and which are left out;
-//! - [`PairLoss`]: what a pair costs; [`ContrastiveLoss`] is the paper's;
-//! - [`Objective`]: batch loss + weight x memory loss, with the pair counts that explain them.
+//! - [`Pairs`]: which rows are compared, within the batch, with the memory or with others; labels
+//!   make pairs positive or negative, and an anchor is never paired with itself;
+//! - [`PairLoss`]: what pairs cost; one type a loss ([`LossKind`] lists them), each with a page;
+//! - [`Miner`]: which of the pairs count;
+//! - [`Objective`]: batch loss + weight x memory loss, with the statistics that explain them.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
-//! use crossbatch::{ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, Reduction, Rows};
+//! use crossbatch::{ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, PairTerm, Rows};
 //!
 //! let device = Device::flex().autodiff();
 //! let mut memory = MemoryRing::new(4, 2, &device);
-//! let objective = Objective::new(
-//!     ContrastiveLoss { margin: 0.5 },
-//!     ObjectiveConfig { reduction: Reduction::Sum, ..Default::default() },
-//! );
+//! let term = PairTerm::new(ContrastiveLoss { margin: 0.5, ..Default::default() });
+//! let objective = Objective::new([term], ObjectiveConfig::default());
 //!
-//! // One step: embeddings of two images of class 7, ids 0 and 1.
+//! // Step 1: embeddings of two images of class 7, ids 0 and 1.
 //! let anchors = Tensor::<2>::from_data([[1.0, 0.0], [0.6, 0.8]], &device).require_grad();
 //! let rows = Rows { labels: &[7, 7], ids: &[0, 1] };
-//! let own = memory.enqueue(anchors.clone(), rows, 0).unwrap();
-//! let output = objective.forward(anchors.clone(), rows, Some((&memory, &own[..])));
+//! let own = memory.enqueue(anchors.clone(), rows, 1).unwrap();
+//! let output = objective.forward(anchors.clone(), rows, Some((&memory, &own[..])), 1);
 //!
 //! // Each anchor has one positive at similarity 0.6, in the batch and again in the memory.
 //! let value = output.total.clone().into_scalar::<f32>();
@@ -39,15 +39,27 @@
 
 mod loss;
 mod memory;
+mod miner;
 mod objective;
 mod pair_loss;
+mod pairs;
+mod reduction;
 mod relation;
+mod statistics;
 
-pub use loss::{ContrastiveLoss, PairLoss};
+pub use crossbatch_kernels::{Anchors, PairRows, References, program};
+pub use loss::{
+    ContrastiveForm, ContrastiveLoss, Duplicates, LossConfig, LossKind, MultiSimilarityLoss,
+    NtXentLoss, OptionError, PairLoss, Similarity, TripletLoss, Triplets,
+};
 pub use memory::{EnqueueError, MemoryColumns, MemoryRing};
-pub use objective::{Objective, ObjectiveConfig, ObjectiveOutput};
-pub use pair_loss::{PairLossOutput, Reduction, pair_loss};
-pub use relation::{Relation, Rows, SameImage};
+pub use miner::Miner;
+pub use objective::{LossParameters, Objective, ObjectiveConfig, ObjectiveOutput, TermOutput};
+pub use pair_loss::{PairLossOutput, PairTerm, pair_loss};
+pub use pairs::Pairs;
+pub use reduction::{Part, Reduction};
+pub use relation::{Rows, SameImage};
+pub use statistics::PairStatistics;
 
 /// The README's program compiles and runs.
 #[cfg(doctest)]

@@ -4,8 +4,8 @@
 #![allow(clippy::needless_range_loop)]
 
 #[cfg(target_arch = "x86_64")]
-use super::lanes::{Avx2, Avx512};
-use super::lanes::{Lanes, Level, Portable};
+use crate::lanes::{Avx2, Avx512};
+use crate::lanes::{Lanes, Level, Portable};
 
 /// One vector of output positions of one image.
 #[derive(Clone, Copy)]

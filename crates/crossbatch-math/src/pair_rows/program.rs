@@ -6,15 +6,19 @@
 //! positive, where `t` is the row's threshold of that side. What the loss makes of the two numbers of a row is not
 //! part of the program: that is ordinary arithmetic on `[B]` values.
 
+/// Squared distances below this share of the sum of both squared norms come out as 0. They are computed from products,
+/// whose rounding they would be; divided by, it would become a gradient.
+pub const SAME: f32 = 5e-7;
+
 /// What the closeness of a pair is; larger is closer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Closeness {
     /// The dot product; of unit rows the cosine similarity.
     #[default]
     Dot,
-    /// Minus the squared Euclidean distance.
+    /// Minus the squared Euclidean distance; see [`SAME`].
     SquaredDistance,
-    /// Minus the Euclidean distance. Equal rows have gradient 0.
+    /// Minus the Euclidean distance; see [`SAME`]. Equal rows have gradient 0.
     Distance,
     /// Minus the squared Euclidean distance of the rows less the mean of their own numbers. Anchors must come centred;
     /// references need not, and the gradients of anchors and references are those of uncentred rows up to the

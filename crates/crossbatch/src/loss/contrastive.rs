@@ -1,81 +1,105 @@
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
+use crossbatch_kernels::{
+    Anchors, PairRows,
+    program::{self, Body, NegativeRule, PairProgram, PositiveRule, Term},
+};
 
-use super::PairLoss;
+use super::{
+    Duplicates, OptionError, PairLoss, Similarity, arithmetic::constant_thresholds, options::rule,
+};
+use crate::reduction::Part;
 
-/// Contrastive loss: pulls every positive towards similarity 1, pushes negatives below a margin.
-///
-/// # Equation
-///
-/// With `s_ij` the cosine similarity of anchor `i` and reference `j`:
-///
-/// ```text
-/// positive pair              1 - s_ij
-/// negative pair, s_ij > m    s_ij
-/// any other negative pair    0
-/// ```
-///
-/// # Shapes
-///
-/// Anchors `[B, D]`, references `[M, D]`, both of unit length; a scalar comes out.
-///
-/// # Defaults
-///
-/// `margin` 0.5 (the paper's and the released code's).
-///
-/// # With a memory
-///
-/// This is the loss the paper gains most with. Every active pair pulls equally hard, so under
-/// [`Reduction::Sum`](crate::Reduction::Sum) the memory's term grows with the memory; watch the
-/// active pairs, or use `pair-mean`.
-///
-/// # Panics
-///
-/// Never; [`pair_loss`](crate::pair_loss) checks the shapes.
-///
-/// # References
-///
-/// "Cross-Batch Memory for Embedding Learning" (CVPR 2020), section 3; Hadsell et al.,
-/// "Dimensionality Reduction by Learning an Invariant Mapping" (CVPR 2006). As released, the
-/// negative's term is `s_ij`, not the hinge `s_ij - m`: the gradient is the same, the value jumps by
-/// `m` where a pair becomes active.
-///
-/// # Example
-///
-/// ```
-/// use burn::tensor::{Device, Tensor};
-/// use crossbatch::{ContrastiveLoss, Reduction, Relation, Rows, pair_loss};
-///
-/// let device = Device::flex();
-/// let rows = Tensor::<2>::from_data([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]], &device);
-/// let relation = Relation::within_batch(Rows { labels: &[0, 0, 1], ids: &[0, 1, 2] }, &device);
-/// let loss = ContrastiveLoss { margin: 0.5 };
-/// let output = pair_loss(&loss, rows.clone(), rows, relation, Reduction::Sum);
-/// // Positives: 2 x (1 - 0.8). Negatives: 2 x 0.6 (rows 0 and 2), 2 x 0.96 (rows 1 and 2).
-/// let value = output.value.into_scalar::<f32>();
-/// assert!((value - (0.4 + 1.2 + 1.92) / 3.0).abs() < 1e-6);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[doc = include_str!("contrastive.md")]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct ContrastiveLoss {
-    /// Similarity above which a negative pair is active.
+    /// Similarity above which a negative counts (distance below which it does). Default 0.5.
     pub margin: f32,
+    /// Similarity below which a positive counts in the hinge form (distance above which it does). Default 1.
+    pub positive_margin: f32,
+    /// What an active pair costs. Default `"released"`.
+    pub form: ContrastiveForm,
+    /// What embeddings are compared by. Default `"cosine"`.
+    pub similarity: Similarity,
+    /// Positives at a similarity of 1 − 1e-5 or more. Default `"keep"`.
+    pub duplicates: Duplicates,
+}
+
+/// What an active pair of the [`ContrastiveLoss`] costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContrastiveForm {
+    /// A positive `1 − s`, a negative `s`, as in the released code.
+    #[default]
+    Released,
+    /// How far the pair is beyond its margin.
+    Hinge,
 }
 
 impl Default for ContrastiveLoss {
     fn default() -> Self {
-        Self { margin: 0.5 }
+        Self {
+            margin: 0.5,
+            positive_margin: 1.0,
+            form: ContrastiveForm::Released,
+            similarity: Similarity::Cosine,
+            duplicates: Duplicates::Keep,
+        }
     }
 }
 
 impl PairLoss for ContrastiveLoss {
-    fn positive(&self, similarity: Tensor<2>) -> Tensor<2> {
-        1.0 - similarity
+    fn name(&self) -> &'static str {
+        "contrastive"
     }
 
-    fn negative(&self, similarity: Tensor<2>) -> Tensor<2> {
-        similarity
+    fn program(&self) -> PairProgram {
+        let hinge = self.form == ContrastiveForm::Hinge;
+        PairProgram {
+            closeness: self.similarity.closeness(),
+            body: Body::Sides {
+                positive: Term::Linear { offset: 0.0 },
+                positives: PositiveRule {
+                    violating: hinge,
+                    below: self.duplicates.below(),
+                    ..PositiveRule::ALL
+                },
+                negative: Term::Linear { offset: if hinge { 0.0 } else { self.margin } },
+                negatives: NegativeRule { violating: true, ..NegativeRule::ALL },
+            },
+        }
     }
 
-    fn active_negative(&self, similarity: Tensor<2>) -> Tensor<2, Bool> {
-        similarity.greater_scalar(self.margin)
+    fn thresholds(&self, anchors: &Anchors, _parameters: Option<&Tensor<1>>) -> Tensor<2> {
+        let closeness = |margin| self.similarity.threshold(margin);
+        constant_thresholds(anchors, closeness(self.positive_margin), closeness(self.margin))
+    }
+
+    fn prepare(&self, rows: Tensor<2>) -> Tensor<2> {
+        self.similarity.prepare(rows)
+    }
+
+    fn parts(
+        &self,
+        rows: &PairRows,
+        _anchors: &Anchors,
+        _parameters: Option<&Tensor<1>>,
+    ) -> Vec<Part> {
+        vec![
+            Part::of_pairs(rows.positive.clone(), rows.field(program::POSITIVES)),
+            Part::of_pairs(rows.negative.clone(), rows.field(program::NEGATIVES)),
+        ]
+    }
+
+    fn check(&self) -> Result<(), OptionError> {
+        self.similarity.check_margins(self.margin, self.positive_margin)?;
+        let plain = !self.similarity.is_distance() && self.positive_margin == 1.0;
+        rule(
+            self.form == ContrastiveForm::Hinge || plain,
+            "form",
+            "released",
+            "\"hinge\" with a distance or a `positive-margin` of its own",
+        )?;
+        self.duplicates.check(self.similarity)
     }
 }

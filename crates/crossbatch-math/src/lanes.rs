@@ -82,22 +82,57 @@ macro_rules! for_level {
         }
         match $level {
             #[cfg(target_arch = "x86_64")]
-            $crate::conv::lanes::Level::Avx512 => {
+            $crate::lanes::Level::Avx512 => {
                 // SAFETY: `Level::detect` returns this level only where the CPU has AVX-512F.
                 #[allow(unsafe_code)]
                 unsafe { avx512($($name),*) }
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::conv::lanes::Level::Avx2 => {
+            $crate::lanes::Level::Avx2 => {
                 // SAFETY: `Level::detect` returns this level only where the CPU has AVX2 and FMA.
                 #[allow(unsafe_code)]
                 unsafe { avx2($($name),*) }
             }
-            $crate::conv::lanes::Level::Portable => $body($($name),*),
+            $crate::lanes::Level::Portable => $body($($name),*),
         }
     }};
 }
 pub(crate) use for_level;
+
+/// As [`for_level!`], for a body that is generic over the vectors it works with.
+macro_rules! for_lanes {
+    ($level:expr, $body:ident($($name:ident: $type:ty),* $(,)?)) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f")]
+        fn avx512($($name: $type),*) {
+            $body::<$crate::lanes::Avx512>($($name),*)
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2($($name: $type),*) {
+            $body::<$crate::lanes::Avx2>($($name),*)
+        }
+        match $level {
+            #[cfg(target_arch = "x86_64")]
+            $crate::lanes::Level::Avx512 => {
+                // SAFETY: `Level::detect` returns this level only where the CPU has AVX-512F.
+                #[allow(unsafe_code)]
+                unsafe { avx512($($name),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::lanes::Level::Avx2 => {
+                // SAFETY: `Level::detect` returns this level only where the CPU has AVX2 and FMA.
+                #[allow(unsafe_code)]
+                unsafe { avx2($($name),*) }
+            }
+            $crate::lanes::Level::Portable => $body::<$crate::lanes::Portable>($($name),*),
+        }
+    }};
+}
+pub(crate) use for_lanes;
+
+mod arithmetic;
+pub(crate) use arithmetic::{Arithmetic, exp, sigmoid, softplus, sum};
 
 /// A vector of f32.
 ///
@@ -186,7 +221,7 @@ mod x86 {
 
     /// 256-bit vectors.
     #[derive(Clone, Copy)]
-    pub(crate) struct Avx2(__m256);
+    pub(crate) struct Avx2(pub(crate) __m256);
 
     // SAFETY: AVX and FMA only, unaligned accesses of 8 elements.
     #[allow(unsafe_code)]
@@ -228,7 +263,7 @@ mod x86 {
 
     /// 512-bit vectors.
     #[derive(Clone, Copy)]
-    pub(crate) struct Avx512(__m512);
+    pub(crate) struct Avx512(pub(crate) __m512);
 
     // SAFETY: AVX-512F only, unaligned accesses of 16 elements, masked ones by the mask's ones.
     #[allow(unsafe_code)]

@@ -1,0 +1,146 @@
+//! Which rows are compared with which.
+
+use burn::tensor::Tensor;
+use crossbatch_kernels::{Anchors, References};
+
+use crate::{
+    loss::PairLoss,
+    memory::{MemoryRing, int_tensor},
+    relation::{Rows, SameImage},
+};
+
+/// Anchors and what they are compared with.
+///
+/// A pair is positive where the labels agree, negative where they differ, and left out where it is an anchor with
+/// itself. A self-pair is known by *identity* (the batch's diagonal; the slot that this very row was enqueued to), not
+/// by a similarity near 1, which would drop true duplicates and fails in half precision.
+#[derive(Debug, Clone)]
+pub struct Pairs<'a> {
+    anchors: Anchors,
+    references: References,
+    source: Source,
+    births: Option<&'a [u64]>,
+    step: u64,
+}
+
+/// Where references come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// They are the anchors.
+    Batch,
+    /// They come with the anchors and are prepared like them.
+    Fresh,
+    /// They were stored, and are taken as they are.
+    Stored,
+}
+
+impl<'a> Pairs<'a> {
+    /// All pairs of a batch, the diagonal left out. The gradient reaches both sides.
+    ///
+    /// # Shapes
+    ///
+    /// - `embeddings`: `[B, D]`; `rows`: `B` labels and ids
+    ///
+    /// # Panics
+    ///
+    /// If `rows` are not `B`.
+    pub fn within_batch(embeddings: Tensor<2>, rows: Rows<'_>) -> Self {
+        let [batch, _] = embeddings.dims();
+        let diagonal: Vec<i32> = (0..batch as i32).collect();
+        let anchors = anchors(embeddings, rows, &diagonal);
+        let references = References {
+            embeddings: anchors.embeddings.clone(),
+            labels: anchors.labels.clone(),
+            ids: anchors.ids.clone(),
+            weights: None,
+            filled: batch,
+            drop_same_image: false,
+        };
+        Self { anchors, references, source: Source::Batch, births: None, step: 0 }
+    }
+
+    /// All pairs of a batch with the memory. `own_slots` are the slots that [`MemoryRing::enqueue`] wrote these rows to
+    /// in this step. The gradient reaches the anchors alone.
+    ///
+    /// # Panics
+    ///
+    /// If `rows` or `own_slots` are not one for each anchor.
+    pub fn with_memory(
+        embeddings: Tensor<2>,
+        rows: Rows<'_>,
+        memory: &'a MemoryRing,
+        own_slots: &[u32],
+        same_image: SameImage,
+    ) -> Self {
+        let own: Vec<i32> = own_slots.iter().map(|&slot| slot as i32).collect();
+        let references = References {
+            embeddings: memory.embeddings(),
+            labels: memory.device_labels(),
+            ids: memory.device_ids(),
+            weights: None,
+            filled: memory.len(),
+            drop_same_image: same_image == SameImage::Drop,
+        };
+        Self {
+            anchors: anchors(embeddings, rows, &own),
+            references,
+            source: Source::Stored,
+            births: Some(&memory.columns().births),
+            step: 0,
+        }
+    }
+
+    /// Any anchors with any references, such as one batch with another. Both are prepared alike, and the gradient
+    /// reaches both where they track one.
+    pub fn between(anchors: Anchors, references: References) -> Self {
+        Self { anchors, references, source: Source::Fresh, births: None, step: 0 }
+    }
+
+    /// The same pairs in training step `step`, which some miners want to know. Without it the step is 0.
+    #[must_use]
+    pub fn at_step(mut self, step: u64) -> Self {
+        self.step = step;
+        self
+    }
+
+    /// The training step.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The step at which each reference was written, where they are a memory's.
+    pub fn births(&self) -> Option<&'a [u64]> {
+        self.births
+    }
+
+    /// Number of anchors.
+    pub fn anchors(&self) -> usize {
+        self.anchors.embeddings.dims()[0]
+    }
+
+    /// Both sides as `loss` compares them.
+    pub(crate) fn prepared(&self, loss: &dyn PairLoss) -> (Anchors, References) {
+        let prepare = |rows: &Tensor<2>| loss.prepare(rows.clone());
+        let anchors =
+            Anchors { embeddings: prepare(&self.anchors.embeddings), ..self.anchors.clone() };
+        let embeddings = match self.source {
+            Source::Batch => anchors.embeddings.clone(),
+            Source::Fresh => prepare(&self.references.embeddings),
+            Source::Stored => self.references.embeddings.clone(),
+        };
+        (anchors, References { embeddings, ..self.references.clone() })
+    }
+}
+
+fn anchors(embeddings: Tensor<2>, rows: Rows<'_>, own: &[i32]) -> Anchors {
+    let [batch, _] = embeddings.dims();
+    rows.assert_len(batch);
+    assert_eq!(own.len(), batch, "{} own slots for {batch} embeddings", own.len());
+    let device = embeddings.device();
+    Anchors {
+        embeddings,
+        labels: int_tensor(rows.labels, &device),
+        ids: int_tensor(rows.ids, &device),
+        own: Tensor::from_data(own, &device),
+    }
+}

@@ -32,10 +32,21 @@ fn main() {
     let codes: Vec<i32> = al.iter().flat_map(|l| [*l, 0, -1]).collect();
     let ids = vec![1; m];
     {
-        let cpu = || { let s = std::fs::read_to_string("/proc/self/stat").unwrap(); let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect(); (f[11].parse::<u64>().unwrap() + f[12].parse::<u64>().unwrap()) as f64 * 10.0 };
+        let cpu = || {
+            let s = std::fs::read_to_string("/proc/self/stat").unwrap();
+            let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect();
+            (f[11].parse::<u64>().unwrap() + f[12].parse::<u64>().unwrap()) as f64 * 10.0
+        };
         let mut out = vec![0.0; b * m];
-        let c = cpu(); for _ in 0..50 { crossbatch_math::product::rows_times_rows(&anchors, &refs, d, &mut out); } let per = (cpu() - c) / 50.0;
-        println!("gemm product: {per:.2} ms of CPU a call, {:.0} GFLOP/s a core", 2.0*(b*m*d) as f64/per*1e-6);
+        let c = cpu();
+        for _ in 0..50 {
+            crossbatch_math::product::rows_times_rows(&anchors, &refs, d, &mut out);
+        }
+        let per = (cpu() - c) / 50.0;
+        println!(
+            "gemm product: {per:.2} ms of CPU a call, {:.0} GFLOP/s a core",
+            2.0 * (b * m * d) as f64 / per * 1e-6
+        );
     }
     for (name, t, body) in [
         (
@@ -90,9 +101,20 @@ fn main() {
             rows = forward(&p);
             times.push(t.elapsed().as_secs_f64());
         }
-        let cpu = || { let s = std::fs::read_to_string("/proc/self/stat").unwrap(); let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect(); (f[11].parse::<u64>().unwrap() + f[12].parse::<u64>().unwrap()) as f64 * 10.0 };
-        let c = cpu(); for _ in 0..100 { rows = forward(&p); } let per = (cpu() - c) / 100.0;
-        println!("{name}: {per:.2} ms of CPU a call, {:.0} GFLOP/s a core", 2.0*(b*m*d) as f64/per*1e-6);
+        let cpu = || {
+            let s = std::fs::read_to_string("/proc/self/stat").unwrap();
+            let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect();
+            (f[11].parse::<u64>().unwrap() + f[12].parse::<u64>().unwrap()) as f64 * 10.0
+        };
+        let c = cpu();
+        for _ in 0..100 {
+            rows = forward(&p);
+        }
+        let per = (cpu() - c) / 100.0;
+        println!(
+            "{name}: {per:.2} ms of CPU a call, {:.0} GFLOP/s a core",
+            2.0 * (b * m * d) as f64 / per * 1e-6
+        );
         times.sort_by(f64::total_cmp);
         let act: f32 = (0..b).map(|i| rows.fields[i * FIELDS + NEGATIVES]).sum::<f32>() / b as f32;
         println!(

@@ -5,6 +5,7 @@
 //! | [`conv2d`] | convolution, with gradients that skip what needs none |
 //! | [`batch_norm_train`], [`batch_norm_inference`] | batch normalisation and ReLU in one |
 //! | [`max_pool2d`] | maximum pooling that remembers a byte an output |
+//! | [`pair_rows`] | what each anchor's pairs come to in a pair loss, without a matrix of all pairs |
 //!
 //! Each function takes and gives ordinary tensors, with or without autodiff. Each operation has a
 //! folder: `reference` says it in ordinary Burn operations, and is what runs for types or devices
@@ -24,6 +25,7 @@ pub use batch_norm::{
 };
 pub use conv2d::{Conv2dOps, ConvOptions, conv2d};
 pub use pair_rows::{
-    Anchors, PairRows, PairRowsOps, PairRowsOptions, References, pair_rows, program,
+    Anchors, PairRows, PairRowsOps, PairRowsOptions, References, pair_rows, pair_rows_reference,
+    program,
 };
 pub use pool::{PoolOps, PoolOptions, max_pool2d};

@@ -80,6 +80,43 @@ pub fn pair_rows(
     thresholds: Tensor<2>,
     program: PairProgram,
 ) -> PairRows {
+    let forward = <Dispatch as PairRowsOps>::pair_rows_forward;
+    run(anchors, references, thresholds, program, forward).0
+}
+
+/// [`pair_rows`] by its reference body on whatever device, with the derivatives of both numbers by the anchors. The
+/// judge of the kernels in tests.
+#[doc(hidden)]
+#[must_use]
+pub fn pair_rows_reference(
+    anchors: Anchors,
+    references: References,
+    thresholds: Tensor<2>,
+    program: PairProgram,
+) -> (PairRows, [Tensor<2>; 2]) {
+    run(anchors, references, thresholds, program, reference::forward::<Dispatch>)
+}
+
+type Floats = FloatTensor<Dispatch>;
+type Ints = IntTensor<Dispatch>;
+type Forward = fn(
+    Floats,
+    Floats,
+    Floats,
+    Ints,
+    Ints,
+    Ints,
+    Floats,
+    PairRowsOptions,
+) -> (Floats, Floats, Floats, Floats);
+
+fn run(
+    anchors: Anchors,
+    references: References,
+    thresholds: Tensor<2>,
+    program: PairProgram,
+    forward: Forward,
+) -> (PairRows, [Tensor<2>; 2]) {
     program.check();
     let [batch, dim] = anchors.embeddings.dims();
     let [capacity, reference_dim] = references.embeddings.dims();
@@ -111,7 +148,7 @@ pub fn pair_rows(
     let device = anchors.embeddings.device();
     let codes = Tensor::stack::<2>(vec![anchors.labels, anchors.ids, anchors.own], 1);
     let weights = references.weights.unwrap_or_else(|| Tensor::ones([1], &device));
-    let (values, fields, _, _) = <Dispatch as PairRowsOps>::pair_rows_forward(
+    let (values, fields, positive, negative) = forward(
         anchors.embeddings.into_dispatch(),
         references.embeddings.into_dispatch(),
         thresholds.into_dispatch(),
@@ -122,11 +159,12 @@ pub fn pair_rows(
         options,
     );
     let values = Tensor::<2>::from_dispatch(values);
-    PairRows {
+    let rows = PairRows {
         positive: values.clone().slice([0..batch, 0..1]).reshape([batch]),
         negative: values.slice([0..batch, 1..2]).reshape([batch]),
         fields: Tensor::from_dispatch(fields),
-    }
+    };
+    (rows, [positive, negative].map(Tensor::from_dispatch))
 }
 
 /// Options of the backend side.

@@ -1,7 +1,8 @@
 //! Everything that training needs to go on, in one file that is replaced atomically.
 //!
 //! `checkpoint.safetensors`: `model.*` (the weights), `optimizer` (Burn's optimiser record, bytes),
-//! `memory.*` (embeddings, labels, ids, births) and, in the metadata, where training stands.
+//! `memory.*` (embeddings, labels, ids, births, order of the slots) and, in the metadata, where training
+//! and the memory stand.
 
 use std::{
     collections::HashMap,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use burn::tensor::Bytes;
-use crossbatch::MemoryColumns;
+use crossbatch::{CorrectionState, Memory, MemoryColumns, MemoryState, Policy, Storage};
 use crossbatch_models::{Dtype, RawTensor, serialize};
 use fs_err as fs;
 use safetensors::SafeTensors;
@@ -35,10 +36,17 @@ pub(crate) struct Position {
     pub(crate) seconds: f64,
     /// Highest validation R@1 so far.
     pub(crate) best: Option<f64>,
-    /// The memory's write cursor.
-    pub(crate) cursor: usize,
     /// Fingerprint of the training images, see [`crate::data::LoadedSplit::fingerprint`].
     pub(crate) data: String,
+}
+
+/// What of a memory's state is no tensor.
+#[derive(Debug, Serialize, Deserialize)]
+struct MemoryPosition {
+    policy: Policy,
+    storage: Storage,
+    now: u64,
+    correction: Option<CorrectionState>,
 }
 
 pub(crate) fn path(folder: &Path) -> PathBuf {
@@ -51,15 +59,7 @@ pub(crate) fn save(folder: &Path, step: &Step, position: &Position) -> Result<()
 
     let state = step.embedder.state_dict();
     let optimizer = step.optimizer.into_bytes().map_err(|error| wrong(error.to_string()))?;
-    let embeddings: Vec<f32> = match &step.memory {
-        Some(memory) if !memory.is_empty() => {
-            memory.embeddings().into_data().try_to_vec().expect("the memory is f32")
-        }
-        _ => Vec::new(),
-    };
-    let columns = step.memory.as_ref().map(|memory| memory.columns().clone()).unwrap_or_default();
-    let filled = columns.labels.len();
-    let dim = embeddings.len().checked_div(filled).unwrap_or(0);
+    let memory = step.memory.as_ref().map(Memory::state);
 
     let model = state.iter().map(|(name, tensor)| RawTensor {
         name: format!("model.{name}"),
@@ -70,18 +70,40 @@ pub(crate) fn save(folder: &Path, step: &Step, position: &Position) -> Result<()
     let raw =
         |name: &str, dtype, shape, bytes| RawTensor { name: name.to_owned(), dtype, shape, bytes };
     let cast = bytemuck::cast_slice::<u32, u8>;
-    let memory = [
-        raw("memory.embeddings", Dtype::F32, vec![filled, dim], bytemuck::cast_slice(&embeddings)),
-        raw("memory.labels", Dtype::U32, vec![filled], cast(&columns.labels)),
-        raw("memory.ids", Dtype::U32, vec![filled], cast(&columns.ids)),
-        raw("memory.births", Dtype::U64, vec![filled], bytemuck::cast_slice(&columns.births)),
-    ];
+    let memory_tensors = memory.iter().flat_map(|state| {
+        let MemoryState { columns, embeddings, .. } = state;
+        let filled = columns.len();
+        let dtype = match state.storage {
+            Storage::F32 => Dtype::F32,
+            Storage::F16 => Dtype::F16,
+            Storage::Bf16 => Dtype::BF16,
+        };
+        let numbers = embeddings.len() / state.storage.bytes();
+        let dim = numbers.checked_div(filled).unwrap_or(0);
+        [
+            raw("memory.embeddings", dtype, vec![filled, dim], embeddings),
+            raw("memory.labels", Dtype::U32, vec![filled], cast(&columns.labels)),
+            raw("memory.ids", Dtype::U32, vec![filled], cast(&columns.ids)),
+            raw("memory.births", Dtype::U64, vec![filled], bytemuck::cast_slice(&columns.births)),
+            raw("memory.order", Dtype::U32, vec![filled], cast(&state.order)),
+        ]
+    });
     let optimizer = raw("optimizer", Dtype::U8, vec![optimizer.len()], &optimizer[..]);
-    let tensors = model.chain(memory).chain([optimizer]).collect();
+    let tensors = model.chain(memory_tensors).chain([optimizer]).collect();
 
     let mut metadata = versioned();
     let position = serde_json::to_string(position).expect("a position is plain data");
     metadata.insert("position".to_owned(), position);
+    if let Some(state) = &memory {
+        let position = MemoryPosition {
+            policy: state.policy,
+            storage: state.storage,
+            now: state.now,
+            correction: state.correction.clone(),
+        };
+        let position = serde_json::to_string(&position).expect("a position is plain data");
+        metadata.insert("memory".to_owned(), position);
+    }
     let bytes = serialize(tensors, metadata).map_err(|error| wrong(error.to_string()))?;
     Ok(write_atomically(&path, &bytes)?)
 }
@@ -124,14 +146,23 @@ pub(crate) fn restore(folder: &Path, step: &mut Step) -> Result<Position, Error>
     let optimizer = Bytes::from_bytes_vec(data("optimizer")?.to_vec());
     step.optimizer =
         step.optimizer.clone().from_bytes(optimizer).map_err(|error| wrong(error.to_string()))?;
-    let columns = MemoryColumns {
-        labels: bytemuck::pod_collect_to_vec(data("memory.labels")?),
-        ids: bytemuck::pod_collect_to_vec(data("memory.ids")?),
-        births: bytemuck::pod_collect_to_vec(data("memory.births")?),
-    };
-    let embeddings = bytemuck::pod_collect_to_vec(data("memory.embeddings")?);
     if let Some(memory) = &mut step.memory {
-        memory.restore(embeddings, columns, position.cursor)?;
+        let saved = metadata.get("memory").ok_or_else(|| wrong("it has no memory".to_owned()))?;
+        let saved: MemoryPosition =
+            serde_json::from_str(saved).map_err(|error| wrong(error.to_string()))?;
+        memory.restore(MemoryState {
+            policy: saved.policy,
+            storage: saved.storage,
+            embeddings: data("memory.embeddings")?.to_vec(),
+            columns: MemoryColumns {
+                labels: bytemuck::pod_collect_to_vec(data("memory.labels")?),
+                ids: bytemuck::pod_collect_to_vec(data("memory.ids")?),
+                births: bytemuck::pod_collect_to_vec(data("memory.births")?),
+            },
+            order: bytemuck::pod_collect_to_vec(data("memory.order")?),
+            now: saved.now,
+            correction: saved.correction,
+        })?;
     }
     Ok(position)
 }

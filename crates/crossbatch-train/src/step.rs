@@ -4,7 +4,7 @@ use burn::{
     optim::{GradientsParams, ModuleOptimizer},
     tensor::Tensor,
 };
-use crossbatch::{ContrastiveLoss, MemoryRing, Objective, ObjectiveOutput, Rows};
+use crossbatch::{ContrastiveLoss, Memory, Objective, ObjectiveOutput, Rows};
 use crossbatch_models::{Embedder, Mode};
 
 use crate::error::Error;
@@ -28,7 +28,7 @@ pub struct Step {
     /// What is minimised.
     pub objective: Objective<ContrastiveLoss>,
     /// The memory, where there is one.
-    pub memory: Option<MemoryRing>,
+    pub memory: Option<Memory>,
 }
 
 impl Step {

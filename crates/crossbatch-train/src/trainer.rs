@@ -9,7 +9,7 @@ use burn::{
     },
     tensor::Device,
 };
-use crossbatch::{ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, ObjectiveOutput, Rows};
+use crossbatch::{ContrastiveLoss, Memory, Objective, ObjectiveConfig, ObjectiveOutput, Rows};
 use crossbatch_data::{EpochPlan, plan_epoch};
 use crossbatch_models::{Embedder, EmbedderConfig};
 
@@ -61,7 +61,7 @@ impl<'a> Trainer<'a> {
             embedder: Embedder::new(&recipe.embedder_config(), recipe.seed, &device),
             optimizer: optimizer(&recipe.optimizer),
             objective: Objective::new(ContrastiveLoss { margin: recipe.loss.margin }, config),
-            memory: (slots > 0).then(|| MemoryRing::new(slots, embedding, &device)),
+            memory: (slots > 0).then(|| Memory::new(slots, embedding, &device)),
         };
         Ok(Self { recipe, data, device, step, plan, position: Position::default(), kept: None })
     }
@@ -96,7 +96,7 @@ impl<'a> Trainer<'a> {
 
     /// Slots of the memory, 0 without one.
     pub fn slots(&self) -> usize {
-        self.step.memory.as_ref().map_or(0, MemoryRing::capacity)
+        self.step.memory.as_ref().map_or(0, Memory::capacity)
     }
 
     /// Classes with fewer images than a batch takes of each, so that images repeat within a batch.
@@ -132,7 +132,6 @@ impl<'a> Trainer<'a> {
     /// Saves everything that training needs to go on into `folder`.
     pub(crate) fn save(&mut self, folder: &std::path::Path) -> Result<(), Error> {
         self.position.data.clone_from(&self.data.fingerprint);
-        self.position.cursor = self.step.memory.as_ref().map_or(0, MemoryRing::cursor);
         checkpoint::save(folder, &self.step, &self.position)?;
         self.kept = Some(self.position.step);
         Ok(())
@@ -182,7 +181,7 @@ impl<'a> Trainer<'a> {
         self.position.seconds += started.elapsed().as_secs_f64();
         Ok(StepEvent {
             epoch: self.position.epoch,
-            memory_filled: self.step.memory.as_ref().map_or(0, MemoryRing::len),
+            memory_filled: self.step.memory.as_ref().map_or(0, Memory::len),
             images: positions.len(),
             seconds: self.position.seconds,
             ..event.expect("a step that succeeds was accepted")

@@ -1,24 +1,24 @@
 //! Cross-batch memory for embedding learning, on [Burn](https://burn.dev).
 //!
-//! While an embedding network trains, a [`MemoryRing`] remembers the embeddings of past batches, so
+//! While an embedding network trains, a [`Memory`] remembers the embeddings of past batches, so
 //! that every anchor meets tens of thousands of negatives instead of a batch of them. Features
 //! drift slowly, so the stale ones still serve (Wang et al., "Cross-Batch Memory for Embedding
 //! Learning", CVPR 2020).
 //!
 //! Four types carry the method:
 //!
-//! - [`MemoryRing`]: a first-in-first-out ring of detached embeddings with label, sample id and
-//!   birth step per slot;
+//! - [`Memory`]: detached embeddings with label, sample id and birth step per slot, a ring of the
+//!   latest rows or a slot an image;
 //! - [`Relation`]: which pairs are positive, which negative, and which are left out;
 //! - [`PairLoss`]: what a pair costs; [`ContrastiveLoss`] is the paper's;
 //! - [`Objective`]: batch loss + weight x memory loss, with the pair counts that explain them.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
-//! use crossbatch::{ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, Reduction, Rows};
+//! use crossbatch::{ContrastiveLoss, Memory, Objective, ObjectiveConfig, Reduction, Rows};
 //!
 //! let device = Device::flex().autodiff();
-//! let mut memory = MemoryRing::new(4, 2, &device);
+//! let mut memory = Memory::new(4, 2, &device);
 //! let objective = Objective::new(
 //!     ContrastiveLoss { margin: 0.5 },
 //!     ObjectiveConfig { reduction: Reduction::Sum, ..Default::default() },
@@ -37,17 +37,27 @@
 //! assert!(anchors.grad(&gradients).is_some());
 //! ```
 
+mod drift;
 mod loss;
 mod memory;
 mod objective;
 mod pair_loss;
 mod relation;
+mod twin;
 
+pub use drift::{
+    ActivePairAges, AgeHistogram, Drift, DriftConfig, DriftMeter, DriftState, GradientError,
+    active_pair_ages, memory_gradient_error,
+};
 pub use loss::{ContrastiveLoss, PairLoss};
-pub use memory::{EnqueueError, MemoryColumns, MemoryRing};
+pub use memory::{
+    AgeWeighting, Correction, CorrectionState, Interner, KalmanConfig, Memory, MemoryColumns,
+    MemoryConfig, MemoryError, MemoryState, NO_SLOT, Policy, Storage, TrackState,
+};
 pub use objective::{Objective, ObjectiveConfig, ObjectiveOutput};
 pub use pair_loss::{PairLossOutput, Reduction, pair_loss};
 pub use relation::{Relation, Rows, SameImage};
+pub use twin::MomentumTwin;
 
 /// The README's program compiles and runs.
 #[cfg(doctest)]

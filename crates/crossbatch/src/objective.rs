@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::{
     loss::PairLoss,
-    memory::MemoryRing,
+    memory::Memory,
     pair_loss::{PairLossOutput, Reduction, pair_loss},
     relation::{Relation, Rows, SameImage},
 };
@@ -68,7 +68,7 @@ impl<L: PairLoss> Objective<L> {
         &self,
         anchors: Tensor<2>,
         rows: Rows<'_>,
-        memory: Option<(&MemoryRing, &[u32])>,
+        memory: Option<(&Memory, &[i32])>,
     ) -> ObjectiveOutput {
         let reduction = self.config.reduction;
         let relation = Relation::within_batch(rows, &anchors.device());

@@ -1,8 +1,8 @@
 //! Which pairs are positive, which negative, and which are left out.
 
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 
-use crate::memory::{MemoryRing, int_tensor};
+use crate::memory::{Memory, int_tensor};
 
 /// Labels and sample ids of some rows, dense (interned to `0..n` by whoever read the data).
 #[derive(Debug, Clone, Copy)]
@@ -61,20 +61,20 @@ impl Relation {
     pub fn within_batch(rows: Rows<'_>, device: &burn::tensor::Device) -> Self {
         rows.assert_len(rows.labels.len());
         let labels = int_tensor(rows.labels, device);
-        let own: Vec<u32> = (0..rows.labels.len() as u32).collect();
+        let own: Vec<i32> = (0..rows.labels.len() as i32).collect();
         Self::of(&labels, labels.clone(), own_columns(&own, rows.labels.len(), device))
     }
 
     /// Pairs of a batch with the memory; `own_slots` are the slots that
-    /// [`MemoryRing::enqueue`] wrote these rows to in this step.
+    /// [`Memory::enqueue`] wrote these rows to in this step.
     ///
     /// # Panics
     ///
     /// If `own_slots` has not one entry for each row.
     pub fn with_memory(
         rows: Rows<'_>,
-        memory: &MemoryRing,
-        own_slots: &[u32],
+        memory: &Memory,
+        own_slots: &[i32],
         same_image: SameImage,
     ) -> Self {
         rows.assert_len(own_slots.len());
@@ -105,9 +105,10 @@ fn outer_equal(anchors: &Tensor<1, Int>, references: Tensor<1, Int>) -> Tensor<2
 }
 
 /// `[B, M]`: whether column `j` is row `i`'s own.
-fn own_columns(own: &[u32], columns: usize, device: &burn::tensor::Device) -> Tensor<2, Bool> {
+fn own_columns(own: &[i32], columns: usize, device: &burn::tensor::Device) -> Tensor<2, Bool> {
     let index: Vec<u32> = (0..columns as u32).collect();
-    outer_equal(&int_tensor(own, device), int_tensor(&index, device))
+    let own = TensorData::new(own.to_vec(), [own.len()]);
+    outer_equal(&Tensor::from_data(own, (device, DType::I32)), int_tensor(&index, device))
 }
 
 #[cfg(test)]
@@ -137,7 +138,7 @@ mod tests {
     #[test]
     fn only_the_slot_just_written_is_a_self_pair() {
         let device = Device::flex();
-        let mut memory = MemoryRing::new(4, 1, &device);
+        let mut memory = Memory::new(4, 1, &device);
         let rows = Rows { labels: &[1, 2], ids: &[10, 20] };
         let embeddings = Tensor::<2>::ones([2, 1], &device);
         memory.enqueue(embeddings.clone(), rows, 0).unwrap();

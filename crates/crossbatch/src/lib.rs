@@ -44,22 +44,31 @@ mod objective;
 mod pair_loss;
 mod pairs;
 mod reduction;
+mod registry;
 mod relation;
 mod statistics;
+mod term;
 
 pub use crossbatch_kernels::{Anchors, PairRows, References, program};
 pub use loss::{
-    ContrastiveForm, ContrastiveLoss, Duplicates, LossConfig, LossKind, MultiSimilarityLoss,
-    NtXentLoss, OptionError, PairLoss, Similarity, TripletLoss, Triplets,
+    BinomialDevianceLoss, CircleLoss, ContrastiveForm, ContrastiveLoss, Duplicates, LearnBeta,
+    LiftedStructureLoss, LossConfig, LossKind, MarginLoss, MultiSimilarityLoss, NPairsLoss,
+    NcaLoss, NtXentLoss, OptionError, PairLoss, ReleasedTripletLoss, Similarity,
+    SnrContrastiveLoss, SupConLoss, TripletLoss, Triplets,
 };
 pub use memory::{EnqueueError, MemoryColumns, MemoryRing};
-pub use miner::Miner;
+pub use miner::{
+    AgeWindowMiner, Candidate, Candidates, DistanceWeightedMiner, MinedTriplets, Miner,
+    MinerConfig, MinerKind, MiningError, MultiSimilarityMiner, PairMarginMiner, Selection,
+    TopKMiner, TripletMiner,
+};
 pub use objective::{LossParameters, Objective, ObjectiveConfig, ObjectiveOutput, TermOutput};
-pub use pair_loss::{PairLossOutput, PairTerm, pair_loss};
+pub use pair_loss::{PairLossOutput, PairTerm, TermError, pair_loss};
 pub use pairs::Pairs;
 pub use reduction::{Part, Reduction};
 pub use relation::{Rows, SameImage};
 pub use statistics::PairStatistics;
+pub use term::TermConfig;
 
 /// The README's program compiles and runs.
 #[cfg(doctest)]

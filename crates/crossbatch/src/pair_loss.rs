@@ -84,6 +84,22 @@ impl PairTerm {
         !self.loss.initial_parameters(1).is_empty()
     }
 
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    ///
+    /// If an option is out of its range, or a miner does not go with the loss.
+    pub fn check(&self) -> Result<(), TermError> {
+        let loss = self.loss.name();
+        self.loss.check().map_err(|source| TermError::Loss { loss, source })?;
+        for miner in &self.miners {
+            let name = miner.name();
+            miner.check().map_err(|source| TermError::Miner { miner: name, source })?;
+        }
+        restricted(&*self.loss, &self.miners)?;
+        Ok(())
+    }
+
     /// The term over `pairs`, before its weight.
     ///
     /// # Panics
@@ -95,6 +111,42 @@ impl PairTerm {
     }
 }
 
+/// A loss, its miners and the pairs do not go together, or an option is out of its range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TermError {
+    /// An option of the loss.
+    #[error("cannot use the loss `{loss}`")]
+    Loss {
+        /// The loss.
+        loss: &'static str,
+        /// Which option.
+        source: OptionError,
+    },
+    /// An option of a miner.
+    #[error("cannot use the miner `{miner}`")]
+    Miner {
+        /// The miner.
+        miner: &'static str,
+        /// Which option.
+        source: OptionError,
+    },
+    /// A miner does not go with the loss.
+    #[error(transparent)]
+    Mining(#[from] MiningError),
+}
+
+fn restricted(
+    loss: &dyn PairLoss,
+    miners: &[Arc<dyn Miner>],
+) -> Result<PairProgram, MiningError> {
+    let mut program = loss.program();
+    for miner in miners {
+        miner.restrict(&mut program)?;
+    }
+    Ok(program)
+}
+
 fn evaluate(
     loss: &dyn PairLoss,
     miners: &[Arc<dyn Miner>],
@@ -102,9 +154,23 @@ fn evaluate(
     pairs: &Pairs<'_>,
     reduction: Reduction,
 ) -> PairLossOutput {
-    let (anchors, references) = pairs.prepared(loss);
+    let program = restricted(loss, miners).unwrap_or_else(|error| panic!("{error}"));
+    let (anchors, references) = pairs.prepared(loss, miners);
     let thresholds = loss.thresholds(&anchors, parameters);
-    let rows = pair_rows(anchors.clone(), references, thresholds, loss.program());
+
+    let closeness = program.closeness;
+    let candidates =
+        Candidates { anchors: &anchors, references: &references, closeness, step: pairs.step() };
+    let selection = miners
+        .iter()
+        .filter_map(|miner| miner.select(&candidates))
+        .reduce(|one, other| one.and(&other));
+    let rows = match selection {
+        Some(selection) => {
+            selected_rows(&anchors, &references, &thresholds, program, &selection)
+        }
+        None => pair_rows(anchors.clone(), references, thresholds, program),
+    };
     let value = loss
         .parts(&rows, &anchors, parameters)
         .into_iter()

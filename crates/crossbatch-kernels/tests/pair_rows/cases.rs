@@ -30,6 +30,7 @@ fn terms() -> Vec<(Term, Term)> {
         Term::LogSumExp { scale: 2.0 },
         Term::Circle { scale: 8.0, relaxation: 0.25 },
         Term::AgainstNegatives { scale: 4.0 },
+        Term::AgainstAll { scale: 4.0 },
     ];
     let negatives = [
         Term::Linear { offset: 0.2 },
@@ -40,8 +41,7 @@ fn terms() -> Vec<(Term, Term)> {
     let mut all = vec![];
     for positive in positives {
         for negative in negatives {
-            let against = matches!(positive, Term::AgainstNegatives { .. });
-            if !against || matches!(negative, Term::LogSumExp { .. }) {
+            if !positive.is_against() || matches!(negative, Term::LogSumExp { .. }) {
                 all.push((positive, negative));
             }
         }

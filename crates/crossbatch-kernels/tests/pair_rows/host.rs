@@ -304,6 +304,17 @@ fn fold(term: Term, pairs: &[Violation], against: Option<f64>) -> Side {
             coupling = sum(&|pair| sigmoid(z(pair)));
             (sum(&|pair| softplus(z(pair))), scale * coupling)
         }
+        Term::AgainstAll { .. } if pairs.is_empty() => (0.0, 0.0),
+        Term::AgainstAll { scale } => {
+            let scale = f64::from(scale);
+            let against = against.expect("a negative side");
+            let (own, _) = log_sum(&|_| -scale);
+            let most = own.max(against);
+            let total = most + ((own - most).exp() + (against - most).exp()).ln();
+            coupling = (against - total).exp();
+            let mean = sum(&|pair| scale * pair.u) / sum(&|_| 1.0);
+            (total + mean, scale * coupling)
+        }
     };
     Side { number, slope, coupling }
 }

@@ -43,6 +43,27 @@ pub(super) fn fold<B: Backend>(
             coupling = sum(slope.clone());
             (sum(pairs.weigh(value)), B::float_mul_scalar(slope, scale.into()))
         }
+        Term::AgainstAll { scale } => {
+            let against = against.expect("a program has a negative side to stand against").clone();
+            let exponent = B::float_mul_scalar(u, scale.into());
+            let (own, share) =
+                log_sum_exp(pairs, B::float_neg(exponent.clone()), &selected, &count);
+            // ln(e^own + e^against)
+            let (rest, _) = softplus::<B>(B::float_sub(own.clone(), against.clone()));
+            let log_sum = B::float_add(against.clone(), rest);
+            let ones = B::float_add_scalar(zeros::<B>(&exponent), 1.0.into());
+            let any = above_number::<B>(count.clone(), 0.0);
+            let weights = pairs.weigh(ones);
+            let weight = with::<B>(sum(weights.clone()), any.clone(), 1.0);
+            let mean = B::float_div(sum(pairs.weigh(exponent)), weight.clone());
+            let outweighed =
+                B::float_mul(share, B::float_exp(B::float_sub(own, log_sum.clone())));
+            let by = B::float_sub(B::float_div(weights, weight), outweighed);
+            let past = B::float_exp(B::float_sub(against, log_sum.clone()));
+            coupling = with::<B>(past, any.clone(), 0.0);
+            let number = with::<B>(B::float_add(log_sum, mean), any, 0.0);
+            (number, B::float_mul_scalar(by, scale.into()))
+        }
         Term::LogSumExp { scale } => {
             let exponent = B::float_mul_scalar(u, scale.into());
             let (number, share) = log_sum_exp(pairs, exponent, &selected, &count);

@@ -45,6 +45,9 @@ pub(crate) enum Command {
     /// Look at the data sets
     #[command(subcommand)]
     Data(DataCommand),
+    /// Time what a training step does
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 /// Train an embedding network and measure it on unseen classes
@@ -199,6 +202,104 @@ pub(crate) struct DataShowArgs {
     /// Images of each class on the sheet
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) images: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    Memory(BenchMemoryArgs),
+}
+
+/// Time a loss against the memory: its value and the gradient of the anchors
+///
+/// The call is that of a training step, without the enqueue. It takes turns with the two matrix products that
+/// bound it, [B, D] x [D, M] and [B, M] x [M, D] over whole matrices, with the same threads. Reported are
+/// medians, the value and the gradient's length, and the most memory in use beyond anchors and bank.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Embeddings come from --seed: `sparse` has random classes, and hardly any negative above 0.5;
+`dense` has families of similar classes, and a negative above 0.5 for every fiftieth entry. Or from
+safetensors files with `embeddings` [N, D] and `labels` [N], as `crossbatch embed` writes them; a run's
+checkpoint.safetensors is a bank too. No self-pair is removed, and rows are taken as they are.
+
+Examples:
+  crossbatch bench memory
+  crossbatch bench memory --loss multi-similarity --data dense --entries 1000,10000,100000 --threads 2
+  crossbatch bench memory --anchors a.safetensors --bank b.safetensors --gradient-out g.safetensors
+  crossbatch bench memory --bank runs/mine/checkpoint.safetensors --format json"
+)]
+pub(crate) struct BenchMemoryArgs {
+    /// The loss, as released: contrastive (margin 0.5) or multi-similarity (2, 40, 0.5; mining 0.1)
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) loss: BenchLoss,
+    /// Anchors B
+    #[arg(long, value_name = "B", default_value_t = 64, conflicts_with = "anchors")]
+    pub(crate) batch: usize,
+    /// Entries M of the memory; several are measured one after the other
+    #[arg(
+        long,
+        value_name = "M,M,…",
+        value_delimiter = ',',
+        default_value = "55000",
+        conflicts_with = "bank"
+    )]
+    pub(crate) entries: Vec<usize>,
+    /// Numbers D in an embedding
+    #[arg(long, value_name = "D", default_value_t = 128, conflicts_with = "bank")]
+    pub(crate) dim: usize,
+    /// Kind of generated embeddings
+    #[arg(long, value_enum, default_value_t, conflicts_with = "bank")]
+    pub(crate) data: BenchData,
+    /// Type that the memory stores embeddings in
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) storage: Storage,
+    /// Calls that are timed, at least 20
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) calls: usize,
+    /// Anchors from this file
+    #[arg(long, value_name = "FILE", requires = "bank")]
+    pub(crate) anchors: Option<PathBuf>,
+    /// Bank from this file; without --anchors, B of its rows become the anchors
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bank: Option<PathBuf>,
+    /// Write the gradient by the anchors (safetensors: `gradient` [B, D])
+    #[arg(long, value_name = "FILE")]
+    pub(crate) gradient_out: Option<PathBuf>,
+    /// Write the anchors, for another program to read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) anchors_out: Option<PathBuf>,
+    /// Write the bank as it is stored, for another program to read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bank_out: Option<PathBuf>,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Which loss to time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchLoss {
+    #[default]
+    Contrastive,
+    MultiSimilarity,
+}
+
+/// What generated embeddings look like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchData {
+    /// Random classes
+    #[default]
+    Sparse,
+    /// Families of similar classes
+    Dense,
+}
+
+/// Type of stored embeddings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Storage {
+    #[default]
+    F32,
+    F16,
+    Bf16,
 }
 
 /// Format of a result on stdout.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod args;
+mod bench;
 mod census;
 mod commands;
 mod embedding;
@@ -15,12 +16,17 @@ mod target;
 use std::process::ExitCode;
 
 use clap::Parser;
+use crossbatch_math::counting::Counting;
+#[cfg(feature = "mimalloc")]
+use mimalloc::MiMalloc as Allocator;
+#[cfg(not(feature = "mimalloc"))]
+use std::alloc::System as Allocator;
 
 use crate::{args::Args, printer::Printer};
 
-#[cfg(feature = "mimalloc")]
+/// Counts for `crossbatch bench` only.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counting<Allocator> = Counting::new(Allocator);
 
 fn main() -> ExitCode {
     let args = Args::parse();

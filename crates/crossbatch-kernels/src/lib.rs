@@ -12,11 +12,18 @@
 //! without a kernel; `flex` is the CPU kernel, glue to `crossbatch-math`; `backward` is the autodiff
 //! step. Behind a function stands a trait ([`Conv2dOps`], …) that a further backend may implement.
 //!
+//! # On a GPU
+//!
+//! Features `wgpu`, `vulkan`, `metal`, `cuda` and `rocm` bring a device each. [`pair_rows`] has a kernel there (`cube`);
+//! the other operations run their reference bodies.
+//!
 //! CPU results are the same to the bit for any number of threads.
 
 mod batch_norm;
 mod conv2d;
 mod flex;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod pair_rows;
 mod pool;
 

@@ -89,15 +89,10 @@ impl PairTerm {
     /// # Errors
     ///
     /// If an option is out of its range, or a miner does not go with the loss.
-    pub fn check(&self) -> Result<(), TermError> {
-        let loss = self.loss.name();
-        self.loss.check().map_err(|source| TermError::Loss { loss, source })?;
-        for miner in &self.miners {
-            let name = miner.name();
-            miner.check().map_err(|source| TermError::Miner { miner: name, source })?;
-        }
-        restricted(&*self.loss, &self.miners)?;
-        Ok(())
+    pub fn check(&self) -> Result<(), OptionError> {
+        self.loss.check()?;
+        self.miners.iter().try_for_each(|miner| miner.check())?;
+        restricted(&*self.loss, &self.miners).map(|_| ())
     }
 
     /// The term over `pairs`, before its weight.
@@ -111,35 +106,7 @@ impl PairTerm {
     }
 }
 
-/// A loss, its miners and the pairs do not go together, or an option is out of its range.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TermError {
-    /// An option of the loss.
-    #[error("cannot use the loss `{loss}`")]
-    Loss {
-        /// The loss.
-        loss: &'static str,
-        /// Which option.
-        source: OptionError,
-    },
-    /// An option of a miner.
-    #[error("cannot use the miner `{miner}`")]
-    Miner {
-        /// The miner.
-        miner: &'static str,
-        /// Which option.
-        source: OptionError,
-    },
-    /// A miner does not go with the loss.
-    #[error(transparent)]
-    Mining(#[from] MiningError),
-}
-
-fn restricted(
-    loss: &dyn PairLoss,
-    miners: &[Arc<dyn Miner>],
-) -> Result<PairProgram, MiningError> {
+fn restricted(loss: &dyn PairLoss, miners: &[Arc<dyn Miner>]) -> Result<PairProgram, OptionError> {
     let mut program = loss.program();
     for miner in miners {
         miner.restrict(&mut program)?;
@@ -166,9 +133,7 @@ fn evaluate(
         .filter_map(|miner| miner.select(&candidates))
         .reduce(|one, other| one.and(&other));
     let rows = match selection {
-        Some(selection) => {
-            selected_rows(&anchors, &references, &thresholds, program, &selection)
-        }
+        Some(selection) => selected_rows(&anchors, &references, &thresholds, program, &selection),
         None => pair_rows(anchors.clone(), references, thresholds, program),
     };
     let value = loss

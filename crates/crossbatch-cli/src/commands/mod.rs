@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod bench;
 mod data;
 mod embed;
 mod eval;
@@ -14,7 +15,7 @@ use anyhow::{Context, bail};
 use crossbatch_train::{Recipe, Report, RunFolder, TrainedModel};
 
 use crate::{
-    args::{Args, Command, Common, DataCommand, Weights},
+    args::{Args, BenchCommand, Command, Common, DataCommand, Weights},
     printer::Printer,
 };
 
@@ -27,6 +28,7 @@ pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Search(args) => search::run(args, common, printer),
         Command::Data(DataCommand::List(args)) => data::list(args, common, printer),
         Command::Data(DataCommand::Show(args)) => data::show(args, common, printer),
+        Command::Bench(BenchCommand::Memory(args)) => bench::memory(args, common, printer),
     }?;
     Ok(ExitCode::SUCCESS)
 }

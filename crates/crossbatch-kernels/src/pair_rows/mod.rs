@@ -1,6 +1,8 @@
 //! The rows of a pair loss: what each anchor's pairs come to, and the gradients, without a `[B, M]` matrix.
 
 mod backward;
+#[cfg(feature = "gpu")]
+mod cube;
 mod flex;
 mod reference;
 
@@ -181,12 +183,18 @@ pub struct PairRowsOptions {
 }
 
 /// The backend side of [`pair_rows`]. Sizes are checked by the function.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(
+    Flex,
+    Cube: cfg(feature = "gpu"),
+    Fusion: cfg(feature = "gpu"),
+    Autodiff
+)]
 pub trait PairRowsOps: Backend {
     /// The rows' two numbers `[B, 2]`, their fields `[B, FIELDS]`, and the derivatives by the anchors of the positive
     /// numbers (with the negative ones held) and of the negative numbers, `[B, D]` each.
     ///
     /// `codes` `[B, 3]` are label, id and own reference (or -1) of each anchor.
+    #[fusion(meta = cube::forward_shapes)]
     fn pair_rows_forward(
         anchors: FloatTensor<Self>,
         references: FloatTensor<Self>,
@@ -204,6 +212,7 @@ pub trait PairRowsOps: Backend {
 
     /// The gradient of the references, `[C, D]` (0 behind the filled ones), where `upstream` `[B, 2]` is the gradient of
     /// the rows' numbers, the coupling already added to the negative side's.
+    #[fusion(default)]
     fn pair_rows_reference_gradient(
         upstream: FloatTensor<Self>,
         anchors: FloatTensor<Self>,

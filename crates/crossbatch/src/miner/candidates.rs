@@ -64,16 +64,14 @@ impl Candidates<'_> {
     /// Calls `visit` with every positive and every negative pair, compared by `closeness`: of each anchor in the order
     /// of the references.
     pub fn for_each(&self, closeness: Closeness, mut visit: impl FnMut(Candidate)) {
-        let anchors =
-            Columns { labels: read(&self.anchors.labels), ids: read(&self.anchors.ids) };
+        let anchors = Columns { labels: read(&self.anchors.labels), ids: read(&self.anchors.ids) };
         let references =
             Columns { labels: read(&self.references.labels), ids: read(&self.references.ids) };
         let own = read(&self.anchors.own);
         let weights: Option<Vec<f32>> = (self.references.weights.as_ref())
             .map(|weights| weights.clone().into_data().iter::<f32>().collect());
-        let counts = |reference: usize| {
-            weights.as_ref().is_none_or(|weights| weights[reference] > 0.0)
-        };
+        let counts =
+            |reference: usize| weights.as_ref().is_none_or(|weights| weights[reference] > 0.0);
 
         let rows = self.anchors.embeddings.clone().detach();
         for first in (0..self.references.filled).step_by(BLOCK) {

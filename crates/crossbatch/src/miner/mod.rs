@@ -41,7 +41,7 @@ pub trait Miner: Debug + Send + Sync {
     /// # Errors
     ///
     /// If they cannot be combined with what the program computes.
-    fn restrict(&self, _program: &mut PairProgram) -> Result<(), MiningError> {
+    fn restrict(&self, _program: &mut PairProgram) -> Result<(), OptionError> {
         Ok(())
     }
 
@@ -88,14 +88,9 @@ impl Selection {
     }
 }
 
-/// A miner that does not go with a loss.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the miner `{miner}` does not go with this loss: {reason}")]
-pub struct MiningError {
-    /// The miner.
-    pub miner: &'static str,
-    /// Why, and what to do instead.
-    pub reason: &'static str,
+/// The error of a miner that does not go with a loss, which `expected` would.
+fn misfit(miner: &dyn Miner, expected: &'static str) -> OptionError {
+    OptionError { option: "miners", value: miner.name().to_owned(), expected }
 }
 
 /// The stricter of two bounds, of which a condition may have none.

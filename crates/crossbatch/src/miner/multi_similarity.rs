@@ -1,6 +1,6 @@
 use crossbatch_kernels::program::{Body, PairProgram};
 
-use super::{Miner, MiningError, stricter};
+use super::{Miner, misfit, stricter};
 use crate::loss::{OptionError, from_zero};
 
 #[doc = include_str!("multi_similarity.md")]
@@ -22,12 +22,9 @@ impl Miner for MultiSimilarityMiner {
         "multi-similarity"
     }
 
-    fn restrict(&self, program: &mut PairProgram) -> Result<(), MiningError> {
+    fn restrict(&self, program: &mut PairProgram) -> Result<(), OptionError> {
         let Body::Sides { positives, negatives, .. } = &mut program.body else {
-            return Err(MiningError {
-                miner: self.name(),
-                reason: "it selects pairs, and a triplet loss has triplets; try `triplets`",
-            });
+            return Err(misfit(self, "a loss over pairs; for triplets there is `triplets`"));
         };
         let hardest = &mut positives.hardest_negative;
         *hardest = stricter(*hardest, self.margin, f32::min);

@@ -1,6 +1,6 @@
 use crossbatch_kernels::program::{Body, Closeness, PairProgram};
 
-use super::{Miner, MiningError};
+use super::{Miner, misfit};
 use crate::loss::{OptionError, finite};
 
 #[doc = include_str!("pair_margin.md")]
@@ -24,17 +24,19 @@ impl Miner for PairMarginMiner {
         "pair-margin"
     }
 
-    fn restrict(&self, program: &mut PairProgram) -> Result<(), MiningError> {
-        let error = |reason| Err(MiningError { miner: self.name(), reason });
+    fn restrict(&self, program: &mut PairProgram) -> Result<(), OptionError> {
         let sign = match program.closeness {
             Closeness::Dot => 1.0,
             Closeness::Distance | Closeness::SquaredDistance => -1.0,
             Closeness::CentredSquaredDistance => {
-                return error("signal-to-noise distances hang on the anchor, not on the pair alone");
+                return Err(misfit(
+                    self,
+                    "a similarity or distance that is not relative to the anchor",
+                ));
             }
         };
         let Body::Sides { positives, negatives, .. } = &mut program.body else {
-            return error("it selects pairs, and a triplet loss has triplets; try `triplets`");
+            return Err(misfit(self, "a loss over pairs; for triplets there is `triplets`"));
         };
         positives.below = positives.below.min(sign * self.positive_margin);
         negatives.above = negatives.above.max(sign * self.margin);

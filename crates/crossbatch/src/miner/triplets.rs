@@ -1,6 +1,6 @@
 use crossbatch_kernels::program::{Body, PairProgram, TripletRule};
 
-use super::{Miner, MiningError, stricter};
+use super::{Miner, misfit, stricter};
 use crate::loss::{OptionError, from_zero};
 
 #[doc = include_str!("triplets.md")]
@@ -39,7 +39,7 @@ impl Miner for TripletMiner {
         "triplets"
     }
 
-    fn restrict(&self, program: &mut PairProgram) -> Result<(), MiningError> {
+    fn restrict(&self, program: &mut PairProgram) -> Result<(), OptionError> {
         match &mut program.body {
             Body::Triplets { margin, rule, .. } => {
                 *rule = self.restrict_triplets(*margin, *rule)?;
@@ -82,21 +82,21 @@ impl TripletMiner {
         &self,
         margin: f32,
         rule: TripletRule,
-    ) -> Result<TripletRule, MiningError> {
-        let error = |reason| Err(MiningError { miner: self.name(), reason });
+    ) -> Result<TripletRule, OptionError> {
+        let error = |expected| Err(misfit(self, expected));
         let wanted = match self.triplets {
             MinedTriplets::Hard => TripletRule::Hard,
             _ if self.margin != margin => {
-                return error("a triplet loss has a margin; give the miner the same");
+                return error("the margin of the triplet loss itself");
             }
             MinedTriplets::Violating => return Ok(rule),
             MinedTriplets::SemiHard => TripletRule::SemiHard,
-            MinedTriplets::Easy => return error("easy triplets cost a triplet loss nothing"),
+            MinedTriplets::Easy => return error("triplets that cost a triplet loss anything"),
         };
         if rule == TripletRule::All || rule == wanted {
             Ok(wanted)
         } else {
-            error("no triplet is both hard and semi-hard")
+            error("the triplets that the loss itself has, or a loss with `triplets = \"all\"`")
         }
     }
 }

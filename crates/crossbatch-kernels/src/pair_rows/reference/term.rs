@@ -56,8 +56,7 @@ pub(super) fn fold<B: Backend>(
             let weights = pairs.weigh(ones);
             let weight = with::<B>(sum(weights.clone()), any.clone(), 1.0);
             let mean = B::float_div(sum(pairs.weigh(exponent)), weight.clone());
-            let outweighed =
-                B::float_mul(share, B::float_exp(B::float_sub(own, log_sum.clone())));
+            let outweighed = B::float_mul(share, B::float_exp(B::float_sub(own, log_sum.clone())));
             let by = B::float_sub(B::float_div(weights, weight), outweighed);
             let past = B::float_exp(B::float_sub(against, log_sum.clone()));
             coupling = with::<B>(past, any.clone(), 0.0);

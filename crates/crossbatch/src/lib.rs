@@ -76,6 +76,7 @@ pub use pairs::Pairs;
 pub use reduction::{Part, Reduction};
 pub use relation::{Rows, SameImage};
 pub use statistics::PairStatistics;
+pub use twin::MomentumTwin;
 
 /// The README's program compiles and runs.
 #[cfg(doctest)]

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use crossbatch_kernels::{PairRows, pair_rows};
+use crossbatch_kernels::{pair_rows, program::PairProgram};
 
 use crate::{
-    loss::PairLoss, miner::Miner, pairs::Pairs, reduction::Reduction, statistics::PairStatistics,
+    loss::{OptionError, PairLoss},
+    miner::{Candidates, Miner, selected_rows},
+    pairs::Pairs,
+    reduction::Reduction,
+    statistics::PairStatistics,
 };
 
 /// The value of a loss over some pairs, and what is known of them.

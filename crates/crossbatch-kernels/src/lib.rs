@@ -5,17 +5,25 @@
 //! | [`conv2d`] | convolution, with gradients that skip what needs none |
 //! | [`batch_norm_train`], [`batch_norm_inference`] | batch normalisation and ReLU in one |
 //! | [`max_pool2d`] | maximum pooling that remembers a byte an output |
+//! | [`pair_rows`] | what each anchor's pairs come to in a pair loss, without a matrix of all pairs |
 //!
 //! Each function takes and gives ordinary tensors, with or without autodiff. Each operation has a
 //! folder: `reference` says it in ordinary Burn operations, and is what runs for types or devices
 //! without a kernel; `flex` is the CPU kernel, glue to `crossbatch-math`; `backward` is the autodiff
 //! step. Behind a function stands a trait ([`Conv2dOps`], …) that a further backend may implement.
 //!
+//! # On a GPU
+//!
+//! Features `wgpu`, `vulkan`, `metal`, `cuda` and `rocm` bring a device each. [`pair_rows`] has a kernel there (`cube`);
+//! the other operations run their reference bodies.
+//!
 //! CPU results are the same to the bit for any number of threads.
 
 mod batch_norm;
 mod conv2d;
 mod flex;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod pair_rows;
 mod pool;
 
@@ -24,6 +32,7 @@ pub use batch_norm::{
 };
 pub use conv2d::{Conv2dOps, ConvOptions, conv2d};
 pub use pair_rows::{
-    Anchors, PairRows, PairRowsOps, PairRowsOptions, References, pair_rows, program,
+    Anchors, PairRows, PairRowsOps, PairRowsOptions, References, pair_rows, pair_rows_reference,
+    program,
 };
 pub use pool::{PoolOps, PoolOptions, max_pool2d};

@@ -3,5 +3,6 @@
 mod common;
 mod finite_differences;
 mod golden;
+mod pair_rows;
 mod reference;
 mod robustness;

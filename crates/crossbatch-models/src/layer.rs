@@ -13,6 +13,10 @@ use crate::init::Initializer;
 pub enum Mode {
     /// BatchNorm normalises by the batch's statistics and updates the running ones.
     Train,
+    /// BatchNorm normalises by the batch's statistics and leaves the running ones as they are: for
+    /// embeddings that are compared with those of a training step but are no step of their own (a
+    /// memory's first entries, keys of a momentum twin).
+    TrainFrozenStatistics,
     /// BatchNorm normalises by the running statistics.
     Inference,
 }
@@ -93,6 +97,9 @@ impl BatchNorm2d {
         let [batch, _, height, width] = input.dims();
         let count = (batch * height * width) as f32;
         let result = batch_norm_train(input, weight, bias, Self::EPSILON, self.relu);
+        if mode == Mode::TrainFrozenStatistics {
+            return result.output;
+        }
         // A single value has no unbiased variance; PyTorch refuses it, we keep the biased one (0).
         let unbiased = result.variance * (count / (count - 1.0).max(1.0));
         let average = |running: &RunningState<Tensor<1>>, value: Tensor<1>| {

@@ -51,6 +51,21 @@ fn weights_survive_a_file() {
 }
 
 #[test]
+fn frozen_statistics_are_used_as_in_training_and_stay() {
+    let device = Device::flex();
+    let embedder = Embedder::new(&CONFIG, 3, &device);
+    let images =
+        Tensor::<4>::random([4, 3, 16, 16], burn::tensor::Distribution::Normal(1.0, 2.0), &device);
+    let untouched = embedder.state_dict();
+    let frozen = embedder.forward(images.clone(), Mode::TrainFrozenStatistics);
+    assert_eq!(embedder.state_dict(), untouched);
+    let trained = embedder.forward(images.clone(), Mode::Train);
+    assert_eq!(frozen.clone().into_data(), trained.into_data());
+    assert_ne!(embedder.state_dict(), untouched);
+    assert_ne!(frozen.into_data(), embedder.forward(images, Mode::Inference).into_data());
+}
+
+#[test]
 fn weights_that_do_not_fit_are_listed_all_at_once() {
     let embedder = Embedder::new(&CONFIG, 3, &Device::flex());
     let mut state = embedder.state_dict();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crossbatch::EnqueueError;
+use crossbatch::MemoryError;
 use crossbatch_models::WeightsError;
 
 use crate::recipe::RecipeError;
@@ -117,7 +117,7 @@ pub enum Error {
     },
     /// The memory refused a batch or a saved state.
     #[error(transparent)]
-    Memory(#[from] EnqueueError),
+    Memory(#[from] MemoryError),
     /// The loss is no number any more.
     #[error("the loss became {value} in step {step} (batch {batch_loss}, memory {memory_loss}); {}. Start a new run with a lower `optimizer.lr` (here {lr}), with `optimizer.warmup-steps`, or with `loss.reduction = \"pair-mean\"`", what_is_kept(.kept))]
     NotFinite {

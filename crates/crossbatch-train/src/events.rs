@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::summary::Metrics;
+use crate::{drift::DriftEvent, summary::Metrics};
 
 /// Which of a run's networks is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,12 @@ pub struct StepEvent {
     pub memory_positives: Option<f32>,
     /// Active negative pairs with the memory.
     pub memory_active_negatives: Option<f32>,
+    /// Similarity of an anchor's closest negative in the memory, averaged over anchors (of a distance, with a minus).
+    pub memory_hardest_negative: Option<f32>,
+    /// Mean similarity of the positive pairs with the memory.
+    pub memory_mean_positive: Option<f32>,
+    /// Mean similarity of the negative pairs with the memory.
+    pub memory_mean_negative: Option<f32>,
     /// Filled slots of the memory.
     pub memory_filled: usize,
     /// Images in the batch.
@@ -72,6 +78,8 @@ pub trait Observer: Sync {
     fn step(&self, _phase: Phase, _event: &StepEvent) {}
     /// A measurement during training is done.
     fn evaluated(&self, _phase: Phase, _evaluation: &Evaluation) {}
+    /// The drift was measured.
+    fn drifted(&self, _phase: Phase, _event: &DriftEvent) {}
     /// Whether the run should stop after this step, saving its state.
     fn stop(&self) -> bool {
         false

@@ -7,10 +7,12 @@
 
 mod checkpoint;
 mod data;
+mod drift;
 mod error;
 mod events;
 mod extract;
 mod files;
+mod fill;
 mod folder;
 mod recipe;
 mod run;
@@ -20,13 +22,14 @@ mod summary;
 mod trainer;
 
 pub use data::{LoadedSplit, TrainingData, class_names, image_spec};
+pub use drift::DriftEvent;
 pub use error::Error;
 pub use events::{Evaluation, Observer, Phase, Silent, StepEvent};
 pub use extract::{embed, embed_pixels, evaluate_model, evaluate_raw};
 pub use files::write_atomically;
 pub use folder::{RunFolder, TrainedModel};
 pub use recipe::{
-    BatchRecipe, DataRecipe, DeviceChoice, EvaluationRecipe, FORMAT_VERSION, LossKind, LossRecipe,
+    BatchRecipe, CorrectionKind, DataRecipe, DeviceChoice, DriftRecipe, EvaluationRecipe, FORMAT_VERSION, Fill, LossRecipe,
     MemoryRecipe, MemorySize, ModelRecipe, OptimizerKind, OptimizerRecipe, Recipe, RecipeError,
     Report, Schedule, Source, TrainRecipe,
 };

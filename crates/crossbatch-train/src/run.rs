@@ -228,8 +228,13 @@ impl Run<'_> {
             let event = trainer.step()?;
             observer.step(phase, &event);
             let done = event.step;
+            let drift = trainer.drift()?;
             let last = done == recipe.steps;
             sinks.write(&Record::Step(event))?;
+            if let Some(event) = drift {
+                observer.drifted(phase, &event);
+                sinks.write(&Record::Drift(event))?;
+            }
             let is_saved = is_due(done, recipe.train.checkpoint_every) || last;
             let is_measured = is_due(done, recipe.evaluation.every) || last;
             if is_saved || is_measured {

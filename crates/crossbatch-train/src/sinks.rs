@@ -6,6 +6,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    drift::DriftEvent,
     error::Error,
     events::{Evaluation, StepEvent},
     files::write_atomically,
@@ -19,6 +20,7 @@ use crate::{
 pub(crate) enum Record {
     Step(StepEvent),
     Evaluation(Evaluation),
+    Drift(DriftEvent),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -33,6 +35,7 @@ impl Record {
         match self {
             Self::Step(event) => event.step,
             Self::Evaluation(event) => event.step,
+            Self::Drift(event) => event.step,
         }
     }
 }
@@ -59,6 +62,9 @@ struct Row {
     batch_active_negatives: Option<f32>,
     memory_positives: Option<f32>,
     memory_active_negatives: Option<f32>,
+    memory_hardest_negative: Option<f32>,
+    memory_mean_positive: Option<f32>,
+    memory_mean_negative: Option<f32>,
     memory_filled: Option<usize>,
     images: Option<usize>,
     seconds: Option<f64>,
@@ -68,6 +74,11 @@ struct Row {
     recall_at_100: Option<f64>,
     map_at_r: Option<f64>,
     r_precision: Option<f64>,
+    /// Drift in training mode over the first span that was asked for and has something to compare with.
+    drift_span: Option<u64>,
+    drift: Option<f64>,
+    drift_inference: Option<f64>,
+    gradient_error: Option<f64>,
 }
 
 impl From<&Record> for Row {
@@ -85,6 +96,9 @@ impl From<&Record> for Row {
                 batch_active_negatives: Some(event.batch_active_negatives),
                 memory_positives: event.memory_positives,
                 memory_active_negatives: event.memory_active_negatives,
+                memory_hardest_negative: event.memory_hardest_negative,
+                memory_mean_positive: event.memory_mean_positive,
+                memory_mean_negative: event.memory_mean_negative,
                 memory_filled: Some(event.memory_filled),
                 images: Some(event.images),
                 seconds: Some(event.seconds),
@@ -98,6 +112,15 @@ impl From<&Record> for Row {
                 recall_at_100: Some(event.metrics.recall(100)),
                 map_at_r: Some(event.metrics.map_at_r),
                 r_precision: Some(event.metrics.r_precision),
+                ..row
+            },
+            // Every span, the ages and the cosine are in `metrics.jsonl`.
+            Record::Drift(event) => Row {
+                event: "drift",
+                drift_span: event.training.first().map(|drift| drift.span),
+                drift: event.training.first().map(|drift| drift.mean_squared),
+                drift_inference: event.inference.first().map(|drift| drift.mean_squared),
+                gradient_error: event.gradient.as_ref().map(|error| error.relative),
                 ..row
             },
         }

@@ -2,9 +2,11 @@
 
 use burn::{
     optim::{GradientsParams, ModuleOptimizer},
-    tensor::Tensor,
+    tensor::{Gradients, Tensor},
 };
-use crossbatch::{MemoryRing, Objective, ObjectiveOutput, Rows};
+use crossbatch::{
+    LossParameters, Memory, MomentumTwin, NO_SLOT, Objective, ObjectiveOutput, Rows,
+};
 use crossbatch_models::{Embedder, Mode};
 
 use crate::error::Error;
@@ -27,8 +29,12 @@ pub struct Step {
     pub optimizer: ModuleOptimizer,
     /// What is minimised.
     pub objective: Objective,
+    /// Learning rate of what each loss learns itself.
+    pub parameter_lrs: Vec<f64>,
     /// The memory, where there is one.
-    pub memory: Option<MemoryRing>,
+    pub memory: Option<Memory>,
+    /// The network's slow twin, where it is its embeddings that are remembered.
+    pub twin: Option<MomentumTwin<Embedder>>,
 }
 
 impl Step {
@@ -48,21 +54,59 @@ impl Step {
         remember: bool,
         accept: impl FnOnce(&ObjectiveOutput) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let anchors = self.embedder.forward(batch.images, Mode::Train);
+        let anchors = self.embedder.forward(batch.images.clone(), Mode::Train);
 
-        let memory = match &mut self.memory {
-            Some(memory) if remember => {
-                let own_slots = memory.enqueue(anchors.clone(), batch.rows, step)?;
-                Some((&*memory, own_slots))
-            }
-            _ => None,
+        let own_slots = if remember {
+            self.enqueue(&anchors, batch.images, batch.rows, step)?
+        } else {
+            None
         };
-        let memory = memory.as_ref().map(|(memory, own_slots)| (*memory, &own_slots[..]));
+        let memory = self.memory.as_ref().zip(own_slots.as_deref());
         let output = self.objective.forward(anchors, batch.rows, memory, step);
         accept(&output)?;
 
-        let gradients = GradientsParams::from_grads(output.total.backward(), &self.embedder);
+        let gradients = output.total.backward();
+        self.learn_loss_parameters(&gradients);
+        let gradients = GradientsParams::from_grads(gradients, &self.embedder);
         self.embedder = self.optimizer.step(lr, self.embedder.clone(), gradients);
+        if let Some(twin) = &mut self.twin {
+            twin.update(&self.embedder);
+        }
         Ok(())
+    }
+
+    /// Remembers the batch: the anchors, or the twin's keys of the same images. Gives each anchor's own slot; a key is
+    /// no anchor's own.
+    fn enqueue(
+        &mut self,
+        anchors: &Tensor<2>,
+        images: Tensor<4>,
+        rows: Rows<'_>,
+        step: u64,
+    ) -> Result<Option<Vec<i32>>, Error> {
+        let Some(memory) = &mut self.memory else { return Ok(None) };
+        let Some(twin) = &self.twin else {
+            return Ok(Some(memory.enqueue(anchors.clone(), rows, step)?));
+        };
+        let keys = twin.network().forward(images.inner(), Mode::TrainFrozenStatistics);
+        memory.enqueue(Tensor::from_inner(keys), rows, step)?;
+        Ok(Some(vec![NO_SLOT; rows.labels.len()]))
+    }
+
+    /// Plain gradient descent on what the losses learn themselves.
+    fn learn_loss_parameters(&mut self, gradients: &Gradients) {
+        let parameters = self.objective.parameters();
+        if parameters.is_empty() {
+            return;
+        }
+        let values = parameters.values().into_iter().zip(&self.parameter_lrs).map(|(value, lr)| {
+            let gradient = value.grad(gradients);
+            let value = value.inner();
+            Tensor::from_inner(match gradient {
+                Some(gradient) => value - gradient * *lr,
+                None => value,
+            })
+        });
+        self.objective.set_parameters(LossParameters::from_values(values.collect()));
     }
 }

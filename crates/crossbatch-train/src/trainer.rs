@@ -3,14 +3,15 @@
 use std::time::Instant;
 
 use burn::{
+    module::Module,
     optim::{
         AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig,
         momentum::MomentumConfig,
     },
-    tensor::Device,
+    tensor::{Device, Tensor},
 };
 use crossbatch::{
-    ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, ObjectiveOutput, PairTerm, Rows,
+    Memory, MomentumTwin, Objective, ObjectiveConfig, ObjectiveOutput, PairStatistics, Rows,
 };
 use crossbatch_data::{EpochPlan, plan_epoch};
 use crossbatch_models::{Embedder, EmbedderConfig};
@@ -18,10 +19,12 @@ use crossbatch_models::{Embedder, EmbedderConfig};
 use crate::{
     checkpoint::{self, Position},
     data::LoadedSplit,
+    drift::{DriftEvent, DriftWatch},
     error::Error,
     events::StepEvent,
     extract::image_tensor,
-    recipe::{MemorySize, OptimizerKind, OptimizerRecipe, Recipe},
+    fill::fill,
+    recipe::{Fill, MemorySize, OptimizerKind, OptimizerRecipe, Recipe},
     step::{Batch, Step},
 };
 
@@ -34,6 +37,7 @@ pub struct Trainer<'a> {
     plan: EpochPlan,
     position: Position,
     kept: Option<u64>,
+    drift: Option<DriftWatch<'a>>,
 }
 
 impl<'a> Trainer<'a> {
@@ -52,21 +56,23 @@ impl<'a> Trainer<'a> {
             let size = recipe.memory.size.to_string();
             return Err(Error::MemoryTooSmall { size, slots, batch });
         }
-        let embedding = recipe.model.embedding_size;
-        check_room(&recipe.memory.size, slots, embedding)?;
-        let config = ObjectiveConfig {
-            memory_weight: recipe.memory.weight,
-            same_image: recipe.memory.same_image,
-        };
-        let loss = ContrastiveLoss { margin: recipe.loss.margin, ..Default::default() };
-        let term = PairTerm::new(loss).with_reduction(recipe.loss.reduction);
+        let dim = recipe.model.embedding_size;
+        check_room(recipe, slots)?;
+        let embedder = Embedder::new(&recipe.embedder_config(), recipe.seed, &device);
         let step = Step {
-            embedder: Embedder::new(&recipe.embedder_config(), recipe.seed, &device),
             optimizer: optimizer(&recipe.optimizer),
-            objective: Objective::new([term], config),
-            memory: (slots > 0).then(|| MemoryRing::new(slots, embedding, &device)),
+            objective: objective(recipe, data.classes, &device),
+            parameter_lrs: parameter_lrs(recipe),
+            memory: (slots > 0).then(|| recipe.memory.config(slots, dim).init(&device)),
+            twin: match recipe.memory.momentum {
+                Some(momentum) if slots > 0 => Some(MomentumTwin::new(&embedder, momentum)),
+                _ => None,
+            },
+            embedder,
         };
-        Ok(Self { recipe, data, device, step, plan, position: Position::default(), kept: None })
+        let drift = (recipe.drift.every > 0).then(|| DriftWatch::new(recipe, data)).transpose()?;
+        let position = Position::default();
+        Ok(Self { recipe, data, device, step, plan, position, kept: None, drift })
     }
 
     fn plan(recipe: &Recipe, data: &LoadedSplit, epoch: u64) -> Result<EpochPlan, Error> {
@@ -99,7 +105,7 @@ impl<'a> Trainer<'a> {
 
     /// Slots of the memory, 0 without one.
     pub fn slots(&self) -> usize {
-        self.step.memory.as_ref().map_or(0, MemoryRing::capacity)
+        self.step.memory.as_ref().map_or(0, Memory::capacity)
     }
 
     /// Classes with fewer images than a batch takes of each, so that images repeat within a batch.
@@ -135,15 +141,14 @@ impl<'a> Trainer<'a> {
     /// Saves everything that training needs to go on into `folder`.
     pub(crate) fn save(&mut self, folder: &std::path::Path) -> Result<(), Error> {
         self.position.data.clone_from(&self.data.fingerprint);
-        self.position.cursor = self.step.memory.as_ref().map_or(0, MemoryRing::cursor);
-        checkpoint::save(folder, &self.step, &self.position)?;
+        checkpoint::save(folder, &self.step, self.drift.as_ref(), &self.position)?;
         self.kept = Some(self.position.step);
         Ok(())
     }
 
     /// Goes back to where [`save`](Self::save) was called.
     pub(crate) fn restore(&mut self, folder: &std::path::Path) -> Result<(), Error> {
-        self.position = checkpoint::restore(folder, &mut self.step)?;
+        self.position = checkpoint::restore(folder, &mut self.step, self.drift.as_mut())?;
         self.plan = Self::plan(self.recipe, self.data, self.position.epoch)?;
         self.kept = Some(self.position.step);
         Ok(())
@@ -173,6 +178,10 @@ impl<'a> Trainer<'a> {
         let number = self.position.step + 1;
         let lr = self.recipe.optimizer.rate(number, self.recipe.steps);
         let remember = number > self.recipe.memory.start;
+        if remember {
+            self.start_memory(number)?;
+        }
+        self.step.objective.set_memory_weight(self.recipe.memory.weight_at(number));
         let kept = self.kept;
         let mut event = None;
         self.step.run(batch, number, lr, remember, |output| {
@@ -185,23 +194,75 @@ impl<'a> Trainer<'a> {
         self.position.seconds += started.elapsed().as_secs_f64();
         Ok(StepEvent {
             epoch: self.position.epoch,
-            memory_filled: self.step.memory.as_ref().map_or(0, MemoryRing::len),
+            memory_filled: self.step.memory.as_ref().map_or(0, Memory::len),
             images: positions.len(),
             seconds: self.position.seconds,
             ..event.expect("a step that succeeds was accepted")
         })
     }
+
+    /// Fills a memory that is about to be used for the first time, where the recipe says so.
+    fn start_memory(&mut self, number: u64) -> Result<(), Error> {
+        let Some(memory) = &mut self.step.memory else { return Ok(()) };
+        if self.recipe.memory.fill == Fill::Empty || !memory.is_empty() {
+            return Ok(());
+        }
+        let network = match &self.step.twin {
+            Some(twin) => twin.network().clone(),
+            None => self.step.embedder.valid(),
+        };
+        fill(memory, &network, self.recipe, self.data, number - 1)
+    }
+
+    /// Measures the drift, where it is due after this step.
+    ///
+    /// # Errors
+    ///
+    /// If an image has become unreadable.
+    pub(crate) fn drift(&mut self) -> Result<Option<DriftEvent>, Error> {
+        let step = self.position.step;
+        match &mut self.drift {
+            Some(watch) if step.is_multiple_of(self.recipe.drift.every) => {
+                let memory = self.step.memory.as_ref();
+                watch.measure(step, &self.step.embedder, memory).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// What is minimised.
+fn objective(recipe: &Recipe, classes: usize, device: &Device) -> Objective {
+    let config = ObjectiveConfig {
+        memory_weight: recipe.memory.weight,
+        same_image: recipe.memory.same_image,
+    };
+    let mut objective = Objective::new(recipe.loss.terms(), config);
+    if objective.learns() {
+        objective.init_parameters(classes, device);
+    }
+    objective
+}
+
+/// Learning rates of the losses that learn parameters, in their order.
+fn parameter_lrs(recipe: &Recipe) -> Vec<f64> {
+    let terms = recipe.loss.terms();
+    let losses = recipe.loss.all().zip(&terms).filter(|(_, term)| term.learns());
+    losses.map(|(loss, _)| loss.parameter_lr).collect()
 }
 
 /// Refuses a memory that cannot be allocated, or whose slots cannot be numbered.
 ///
 /// An operating system may promise more than it has, so where it says what it has, that counts.
-fn check_room(size: &MemorySize, slots: usize, dim: usize) -> Result<(), Error> {
-    let values = slots.checked_mul(dim).filter(|_| i32::try_from(slots).is_ok());
-    let fits = values.is_some_and(|values| {
-        let has_room =
-            available_bytes().is_none_or(|bytes| (values as u64).saturating_mul(4) < bytes);
-        has_room && Vec::<f32>::new().try_reserve_exact(values).is_ok()
+fn check_room(recipe: &Recipe, slots: usize) -> Result<(), Error> {
+    let (size, dim) = (&recipe.memory.size, recipe.model.embedding_size);
+    let bytes = recipe.memory.config(slots, dim).device_bytes();
+    let fits = bytes.is_some_and(|bytes| {
+        let numbered = i32::try_from(slots).is_ok();
+        let has_room = available_bytes().is_none_or(|available| bytes < available);
+        let allocates = usize::try_from(bytes)
+            .is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
+        numbered && has_room && allocates
     });
     if fits {
         return Ok(());
@@ -225,17 +286,18 @@ fn losses(
     lr: f64,
     kept: Option<u64>,
 ) -> Result<StepEvent, Error> {
-    let number = |tensor: &burn::tensor::Tensor<1>| tensor.clone().into_scalar::<f32>();
+    let number = |tensor: &Tensor<1>| tensor.clone().into_scalar::<f32>();
     let loss = number(&output.total);
     let batch_loss = number(&output.batch);
-    let memory_loss = output.memory.as_ref().map(&number);
-    // Pairs are those of the first loss.
-    let batch = &output.terms[0].batch.statistics;
-    let memory = output.terms[0].memory.as_ref().map(|term| &term.statistics);
+    let memory_loss = output.memory.as_ref().map(number);
     if !loss.is_finite() {
         let memory_loss = memory_loss.unwrap_or(0.0);
         return Err(Error::NotFinite { step, value: loss, batch_loss, memory_loss, kept, lr });
     }
+    // Counts and similarities are those of the first loss.
+    let batch = &output.terms[0].batch.statistics;
+    let memory = output.terms[0].memory.as_ref().map(|term| &term.statistics);
+    let of = |value: fn(&PairStatistics) -> Tensor<1>| memory.map(|memory| number(&value(memory)));
     Ok(StepEvent {
         step,
         epoch: 0,
@@ -245,8 +307,11 @@ fn losses(
         memory_loss,
         batch_positives: number(&batch.active_positives()),
         batch_active_negatives: number(&batch.active_negatives()),
-        memory_positives: memory.map(|term| number(&term.active_positives())),
-        memory_active_negatives: memory.map(|term| number(&term.active_negatives())),
+        memory_positives: of(PairStatistics::active_positives),
+        memory_active_negatives: of(PairStatistics::active_negatives),
+        memory_hardest_negative: of(PairStatistics::hardest_negative),
+        memory_mean_positive: of(PairStatistics::mean_positive),
+        memory_mean_negative: of(PairStatistics::mean_negative),
         memory_filled: 0,
         images: 0,
         seconds: 0.0,

@@ -1,14 +1,14 @@
 //! Cross-batch memory for embedding learning, on [Burn](https://burn.dev).
 //!
-//! While an embedding network trains, a [`MemoryRing`] remembers the embeddings of past batches, so
+//! While an embedding network trains, a [`Memory`] remembers the embeddings of past batches, so
 //! that every anchor meets tens of thousands of negatives instead of a batch of them. Features
 //! drift slowly, so the stale ones still serve (Wang et al., "Cross-Batch Memory for Embedding
 //! Learning", CVPR 2020).
 //!
 //! What carries the method:
 //!
-//! - [`MemoryRing`]: a first-in-first-out ring of detached embeddings with label, sample id and
-//!   birth step per slot;
+//! - [`Memory`]: detached embeddings with label, sample id and birth step per slot, a ring of the
+//!   latest rows or a slot an image;
 //! - [`Pairs`]: which rows are compared, within the batch, with the memory or with others; labels
 //!   make pairs positive or negative, and an anchor is never paired with itself;
 //! - [`PairLoss`]: what pairs cost; one type a loss ([`LossKind`] lists them), each with a page;
@@ -17,10 +17,10 @@
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
-//! use crossbatch::{ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, PairTerm, Rows};
+//! use crossbatch::{ContrastiveLoss, Memory, Objective, ObjectiveConfig, PairTerm, Rows};
 //!
 //! let device = Device::flex().autodiff();
-//! let mut memory = MemoryRing::new(4, 2, &device);
+//! let mut memory = Memory::new(4, 2, &device);
 //! let term = PairTerm::new(ContrastiveLoss { margin: 0.5, ..Default::default() });
 //! let objective = Objective::new([term], ObjectiveConfig::default());
 //!
@@ -37,6 +37,7 @@
 //! assert!(anchors.grad(&gradients).is_some());
 //! ```
 
+mod drift;
 mod loss;
 mod memory;
 mod miner;
@@ -46,13 +47,21 @@ mod pairs;
 mod reduction;
 mod relation;
 mod statistics;
+mod twin;
 
 pub use crossbatch_kernels::{Anchors, PairRows, References, program};
+pub use drift::{
+    ActivePairAges, AgeHistogram, Drift, DriftConfig, DriftMeter, DriftState, GradientError,
+    active_pair_ages, memory_gradient_error,
+};
 pub use loss::{
     ContrastiveForm, ContrastiveLoss, Duplicates, LossConfig, LossKind, MultiSimilarityLoss,
     NtXentLoss, OptionError, PairLoss, Similarity, TripletLoss, Triplets,
 };
-pub use memory::{EnqueueError, MemoryColumns, MemoryRing};
+pub use memory::{
+    AgeWeighting, Correction, CorrectionState, Interner, KalmanConfig, Memory, MemoryColumns,
+    MemoryConfig, MemoryError, MemoryState, NO_SLOT, Policy, Storage, TrackState,
+};
 pub use miner::Miner;
 pub use objective::{LossParameters, Objective, ObjectiveConfig, ObjectiveOutput, TermOutput};
 pub use pair_loss::{PairLossOutput, PairTerm, pair_loss};

@@ -6,7 +6,7 @@ use burn::{
 };
 
 use crate::{
-    memory::MemoryRing,
+    memory::Memory,
     pair_loss::{PairLossOutput, PairTerm},
     pairs::Pairs,
     relation::{Rows, SameImage},
@@ -144,7 +144,7 @@ impl Objective {
         &self,
         anchors: Tensor<2>,
         rows: Rows<'_>,
-        memory: Option<(&MemoryRing, &[u32])>,
+        memory: Option<(&Memory, &[i32])>,
         step: u64,
     ) -> ObjectiveOutput {
         let batch = Pairs::within_batch(anchors.clone(), rows).at_step(step);

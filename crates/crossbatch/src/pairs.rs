@@ -5,7 +5,7 @@ use crossbatch_kernels::{Anchors, References};
 
 use crate::{
     loss::PairLoss,
-    memory::{MemoryRing, int_tensor},
+    memory::{Memory, int_tensor},
     relation::{Rows, SameImage},
 };
 
@@ -59,7 +59,7 @@ impl<'a> Pairs<'a> {
         Self { anchors, references, source: Source::Batch, births: None, step: 0 }
     }
 
-    /// All pairs of a batch with the memory. `own_slots` are the slots that [`MemoryRing::enqueue`] wrote these rows to
+    /// All pairs of a batch with the memory. `own_slots` are the slots that [`Memory::enqueue`] wrote these rows to
     /// in this step. The gradient reaches the anchors alone.
     ///
     /// # Panics
@@ -68,21 +68,13 @@ impl<'a> Pairs<'a> {
     pub fn with_memory(
         embeddings: Tensor<2>,
         rows: Rows<'_>,
-        memory: &'a MemoryRing,
-        own_slots: &[u32],
+        memory: &'a Memory,
+        own_slots: &[i32],
         same_image: SameImage,
     ) -> Self {
-        let own: Vec<i32> = own_slots.iter().map(|&slot| slot as i32).collect();
-        let references = References {
-            embeddings: memory.embeddings(),
-            labels: memory.device_labels(),
-            ids: memory.device_ids(),
-            weights: None,
-            filled: memory.len(),
-            drop_same_image: same_image == SameImage::Drop,
-        };
+        let references = memory.references(same_image);
         Self {
-            anchors: anchors(embeddings, rows, &own),
+            anchors: anchors(embeddings, rows, own_slots),
             references,
             source: Source::Stored,
             births: Some(&memory.columns().births),

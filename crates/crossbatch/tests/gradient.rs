@@ -1,9 +1,7 @@
 //! The objective's gradient against finite differences.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use crossbatch::{
-    ContrastiveLoss, MemoryRing, Objective, ObjectiveConfig, Reduction, Rows, SameImage,
-};
+use crossbatch::{ContrastiveLoss, Memory, Objective, ObjectiveConfig, Reduction, Rows, SameImage};
 
 const BATCH: usize = 6;
 const DIM: usize = 5;
@@ -32,7 +30,7 @@ fn objective(
     same_image: SameImage,
 ) -> (f64, Vec<f32>, Vec<f32>) {
     let device = Device::flex().autodiff();
-    let mut memory = MemoryRing::new(9, DIM, &device);
+    let mut memory = Memory::new(9, DIM, &device);
     let older = Tensor::<2>::from_data(TensorData::new(values(7, 3), [7, DIM]), &device);
     let old = Rows { labels: &[0, 1, 2, 0, 1, 2, 3], ids: &[0, 1, 2, 3, 4, 5, 6] };
     memory.enqueue(older, old, 0).unwrap();

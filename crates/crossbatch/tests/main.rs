@@ -1,4 +1,4 @@
 //! Integration tests of crossbatch, one binary.
 
 mod gradient;
-mod ring;
+mod memory;

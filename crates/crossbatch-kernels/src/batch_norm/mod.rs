@@ -133,9 +133,15 @@ fn check(input: &Tensor<4>, parameters: &[(&str, &Tensor<1>)]) {
 
 /// The backend side of [`batch_norm_train`] and [`batch_norm_inference`]. Sizes are checked by the
 /// functions.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(
+    Flex,
+    Cube: cfg(feature = "gpu"),
+    Fusion: cfg(feature = "gpu"),
+    Autodiff
+)]
 pub trait BatchNormOps: Backend {
     /// The output, and each channel's mean and biased variance.
+    #[fusion(default)]
     fn batch_norm_forward(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -146,6 +152,7 @@ pub trait BatchNormOps: Backend {
     }
 
     /// The gradients of input, weight and bias.
+    #[fusion(default)]
     fn batch_norm_gradients(
         gradient: FloatTensor<Self>,
         input: FloatTensor<Self>,
@@ -159,6 +166,7 @@ pub trait BatchNormOps: Backend {
     }
 
     /// The output by given statistics.
+    #[fusion(default)]
     fn batch_norm_apply(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,

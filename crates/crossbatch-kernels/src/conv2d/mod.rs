@@ -86,9 +86,15 @@ pub fn conv2d(
 }
 
 /// The backend side of [`conv2d`]. Sizes are checked by the function.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(
+    Flex,
+    Cube: cfg(feature = "gpu"),
+    Fusion: cfg(feature = "gpu"),
+    Autodiff
+)]
 pub trait Conv2dOps: Backend {
     /// The convolution.
+    #[fusion(default)]
     fn conv2d_forward(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -98,6 +104,7 @@ pub trait Conv2dOps: Backend {
     }
 
     /// The gradient of an input of `size` rows and columns.
+    #[fusion(default)]
     fn conv2d_input_gradient(
         gradient: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -108,6 +115,7 @@ pub trait Conv2dOps: Backend {
     }
 
     /// The gradient of a weight of `kernel` rows and columns.
+    #[fusion(default)]
     fn conv2d_weight_gradient(
         input: FloatTensor<Self>,
         gradient: FloatTensor<Self>,

@@ -1,6 +1,8 @@
 //! The rows of a pair loss: what each anchor's pairs come to, and the gradients, without a `[B, M]` matrix.
 
 mod backward;
+#[cfg(feature = "gpu")]
+mod cube;
 mod flex;
 mod reference;
 
@@ -80,6 +82,43 @@ pub fn pair_rows(
     thresholds: Tensor<2>,
     program: PairProgram,
 ) -> PairRows {
+    let forward = <Dispatch as PairRowsOps>::pair_rows_forward;
+    run(anchors, references, thresholds, program, forward).0
+}
+
+/// [`pair_rows`] by its reference body on whatever device, with the derivatives of both numbers by the anchors. The
+/// judge of the kernels in tests.
+#[doc(hidden)]
+#[must_use]
+pub fn pair_rows_reference(
+    anchors: Anchors,
+    references: References,
+    thresholds: Tensor<2>,
+    program: PairProgram,
+) -> (PairRows, [Tensor<2>; 2]) {
+    run(anchors, references, thresholds, program, reference::forward::<Dispatch>)
+}
+
+type Floats = FloatTensor<Dispatch>;
+type Ints = IntTensor<Dispatch>;
+type Forward = fn(
+    Floats,
+    Floats,
+    Floats,
+    Ints,
+    Ints,
+    Ints,
+    Floats,
+    PairRowsOptions,
+) -> (Floats, Floats, Floats, Floats);
+
+fn run(
+    anchors: Anchors,
+    references: References,
+    thresholds: Tensor<2>,
+    program: PairProgram,
+    forward: Forward,
+) -> (PairRows, [Tensor<2>; 2]) {
     program.check();
     let [batch, dim] = anchors.embeddings.dims();
     let [capacity, reference_dim] = references.embeddings.dims();
@@ -111,7 +150,7 @@ pub fn pair_rows(
     let device = anchors.embeddings.device();
     let codes = Tensor::stack::<2>(vec![anchors.labels, anchors.ids, anchors.own], 1);
     let weights = references.weights.unwrap_or_else(|| Tensor::ones([1], &device));
-    let (values, fields, _, _) = <Dispatch as PairRowsOps>::pair_rows_forward(
+    let (values, fields, positive, negative) = forward(
         anchors.embeddings.into_dispatch(),
         references.embeddings.into_dispatch(),
         thresholds.into_dispatch(),
@@ -122,11 +161,12 @@ pub fn pair_rows(
         options,
     );
     let values = Tensor::<2>::from_dispatch(values);
-    PairRows {
+    let rows = PairRows {
         positive: values.clone().slice([0..batch, 0..1]).reshape([batch]),
         negative: values.slice([0..batch, 1..2]).reshape([batch]),
         fields: Tensor::from_dispatch(fields),
-    }
+    };
+    (rows, [positive, negative].map(Tensor::from_dispatch))
 }
 
 /// Options of the backend side.
@@ -143,12 +183,18 @@ pub struct PairRowsOptions {
 }
 
 /// The backend side of [`pair_rows`]. Sizes are checked by the function.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(
+    Flex,
+    Cube: cfg(feature = "gpu"),
+    Fusion: cfg(feature = "gpu"),
+    Autodiff
+)]
 pub trait PairRowsOps: Backend {
     /// The rows' two numbers `[B, 2]`, their fields `[B, FIELDS]`, and the derivatives by the anchors of the positive
     /// numbers (with the negative ones held) and of the negative numbers, `[B, D]` each.
     ///
     /// `codes` `[B, 3]` are label, id and own reference (or -1) of each anchor.
+    #[fusion(meta = cube::forward_shapes)]
     fn pair_rows_forward(
         anchors: FloatTensor<Self>,
         references: FloatTensor<Self>,
@@ -166,6 +212,7 @@ pub trait PairRowsOps: Backend {
 
     /// The gradient of the references, `[C, D]` (0 behind the filled ones), where `upstream` `[B, 2]` is the gradient of
     /// the rows' numbers, the coupling already added to the negative side's.
+    #[fusion(default)]
     fn pair_rows_reference_gradient(
         upstream: FloatTensor<Self>,
         anchors: FloatTensor<Self>,

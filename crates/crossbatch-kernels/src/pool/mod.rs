@@ -56,9 +56,15 @@ pub struct PoolOptions {
 }
 
 /// The backend side of [`max_pool2d`]. Sizes are checked by the function.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(
+    Flex,
+    Cube: cfg(feature = "gpu"),
+    Fusion: cfg(feature = "gpu"),
+    Autodiff
+)]
 pub trait PoolOps: Backend {
     /// The maxima, and their places in whatever form the gradient of the same backend takes them.
+    #[fusion(default)]
     fn max_pool2d_forward(
         input: FloatTensor<Self>,
         options: PoolOptions,
@@ -67,6 +73,7 @@ pub trait PoolOps: Backend {
     }
 
     /// The gradient of an input of `size` rows and columns.
+    #[fusion(default)]
     fn max_pool2d_gradient(
         gradient: FloatTensor<Self>,
         places: IntTensor<Self>,

@@ -2,9 +2,9 @@
 
 use super::classes::Classes;
 use super::negatives::bounds;
-use super::positives::{Counts, Positives};
+use super::positives::{All, Counts, Positives};
 use super::problem::{Problem, Rows};
-use super::program::{Body, Closeness, EASIEST_POSITIVE, HARDEST_POSITIVE, POSITIVE_PAIRS};
+use super::program::{Body, Closeness, EASIEST_POSITIVE, HARDEST_POSITIVE, POSITIVE_PAIRS, Term};
 use super::scalar::{closeness, is_log, pull, squared_norm, term};
 use super::stream;
 use super::tile::{Widened, dot};
@@ -29,8 +29,16 @@ pub fn reference_gradient(problem: &Problem<'_>, upstream: &[f32], rows: &Rows) 
     let norms = (0..problem.batch())
         .map(|anchor| squared_norm(problem.program.closeness, problem.anchor(anchor)))
         .collect();
-    let pairs =
-        Pairs { problem, upstream, rows, norms, triplets: slopes(problem, &classes, rows, level) };
+    let alls = match problem.program.body {
+        Body::Sides { positive: positive @ Term::AgainstAll { .. }, positives: rule, .. } => {
+            let positives = Positives::new(problem, &classes, level);
+            let all = |anchor| positives.all(anchor, rows, positive, &rule);
+            (0..problem.batch()).map(all).collect()
+        }
+        _ => Vec::new(),
+    };
+    let triplets = slopes(problem, &classes, rows, level);
+    let pairs = Pairs { problem, upstream, rows, norms, triplets, alls };
     let mut out = vec![0.0; problem.filled * problem.dim];
     out.par_chunks_mut(problem.dim).enumerate().with_min_len(8).for_each(|(reference, out)| {
         let pairs = &pairs;
@@ -76,6 +84,8 @@ struct Pairs<'a> {
     rows: &'a Rows,
     norms: Vec<f32>,
     triplets: Option<Triplets>,
+    /// By anchor, for [`Term::AgainstAll`].
+    alls: Vec<Option<All>>,
 }
 
 #[inline(always)]
@@ -139,6 +149,9 @@ impl Pairs<'_> {
         let (power, mut slope) = term(positive, threshold - x, negatives);
         if is_log(positive) {
             slope *= (power - value).exp();
+        }
+        if let Some(Some(all)) = self.alls.get(anchor) {
+            slope *= all.slope(power);
         }
         -up_positive * weight * slope
     }

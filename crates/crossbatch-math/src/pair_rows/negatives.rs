@@ -213,7 +213,9 @@ impl Stream<'_> {
                         let exponent = Exponent { scale, relaxation: Some(relaxation) };
                         block.log_sum::<L>(pairs, masks, active, weights, partial, exponent);
                     }
-                    Fold::Side(Term::AgainstNegatives { .. }) => unreachable!("checked"),
+                    Fold::Side(Term::AgainstNegatives { .. } | Term::AgainstAll { .. }) => {
+                        unreachable!("checked")
+                    }
                 }
                 block.gather::<L>(pairs, masks, active, hits, partial);
             }

@@ -138,6 +138,7 @@ impl<'a> Positives<'a> {
                 }
             });
         }
+        let all = self.all(anchor, rows, kind, rule);
         let mut widened = Widened::default();
         let mut pulls = 0.0;
         self.visit(anchor, &mut |reference, x| {
@@ -149,6 +150,10 @@ impl<'a> Positives<'a> {
             if is_log(kind) {
                 value = (value - largest).exp();
                 slope *= value;
+            }
+            if let Some(all) = &all {
+                slope *= all.slope(value);
+                value /= all.weight;
             }
             sums.count += 1.0;
             sums.value += weight * value;
@@ -172,12 +177,61 @@ impl<'a> Positives<'a> {
             pulls *= share;
             sums.gradient.iter_mut().for_each(|value| *value *= share);
         }
+        if let Some(all) = &all {
+            sums.value += all.log_sum;
+            sums.coupling = (negatives - all.log_sum).exp();
+        }
         if problem.program.closeness != super::program::Closeness::Dot {
             for (sum, number) in sums.gradient.iter_mut().zip(problem.anchor(anchor)) {
                 *sum -= pulls * number;
             }
         }
         sums
+    }
+
+    /// What an anchor's positives share in [`Term::AgainstAll`]; none for another term, or without a positive.
+    pub(super) fn all(
+        &self,
+        anchor: usize,
+        rows: &Rows,
+        kind: Term,
+        rule: &PositiveRule,
+    ) -> Option<All> {
+        let Term::AgainstAll { scale } = kind else { return None };
+        let threshold = self.problem.positive_threshold(anchor);
+        let negatives = rows.values[anchor * 2 + 1];
+        let counts = Counts::new(rule, threshold, rows, anchor);
+        let mut largest = negatives;
+        let mut weight = 0.0;
+        self.visit(anchor, &mut |reference, x| {
+            if counts.hold(x) {
+                largest = largest.max(-scale * (threshold - x));
+                weight += self.problem.weight(reference as usize);
+            }
+        });
+        let mut sum = (negatives - largest).exp();
+        self.visit(anchor, &mut |reference, x| {
+            if counts.hold(x) {
+                let share = (-scale * (threshold - x) - largest).exp();
+                sum += self.problem.weight(reference as usize) * share;
+            }
+        });
+        (weight > 0.0).then(|| All { log_sum: largest + sum.ln(), weight })
+    }
+}
+
+/// What an anchor's positives share in [`Term::AgainstAll`].
+pub(super) struct All {
+    /// `ln(exp(N) + Σ w exp(−scale · u))`.
+    log_sum: f32,
+    /// `Σ w`.
+    weight: f32,
+}
+
+impl All {
+    /// Derivative of the number by a positive's `w · scale · u`, given its `scale · u`.
+    pub(super) fn slope(&self, exponent: f32) -> f32 {
+        self.weight.recip() - (-exponent - self.log_sum).exp()
     }
 }
 

@@ -58,6 +58,20 @@ pub enum Term {
         /// Factor of the violation.
         scale: f32,
     },
+    /// `ln(exp(N) + Σ exp(−scale · u)) + mean(scale · u)` with `N` the row's number of the negative side, which must be
+    /// a [`Term::LogSumExp`]: how much all pairs outweigh a positive, averaged over the positives (supervised
+    /// contrastive loss). Weights weigh the sum and the mean; 0 for no pair. For positives only.
+    AgainstAll {
+        /// Factor of the violation.
+        scale: f32,
+    },
+}
+
+impl Term {
+    /// Whether the term takes the negative side's number.
+    pub fn is_against(self) -> bool {
+        matches!(self, Self::AgainstNegatives { .. } | Self::AgainstAll { .. })
+    }
 }
 
 /// Which positives count. All conditions must hold; [`PositiveRule::ALL`] has none.
@@ -193,7 +207,8 @@ pub const EASIEST_NEGATIVE: usize = 9;
 pub const POSITIVE_SLOPE: usize = 10;
 /// Derivative of the negative side's number by its threshold.
 pub const NEGATIVE_SLOPE: usize = 11;
-/// Derivative of the positive side's number by the negative side's (with [`Term::AgainstNegatives`], else 0).
+/// Derivative of the positive side's number by the negative side's (with [`Term::AgainstNegatives`] and
+/// [`Term::AgainstAll`], else 0).
 pub const COUPLING: usize = 12;
 
 impl PairProgram {
@@ -201,16 +216,13 @@ impl PairProgram {
     ///
     /// # Panics
     ///
-    /// If [`Term::AgainstNegatives`] is on the negative side, or stands against no [`Term::LogSumExp`].
+    /// If [`Term::AgainstNegatives`] or [`Term::AgainstAll`] is on the negative side, or stands against no
+    /// [`Term::LogSumExp`].
     pub fn check(&self) {
         if let Body::Sides { positive, negative, .. } = self.body {
+            assert!(!negative.is_against(), "only positives stand against the negatives");
             assert!(
-                !matches!(negative, Term::AgainstNegatives { .. }),
-                "only positives stand against the negatives"
-            );
-            assert!(
-                !matches!(positive, Term::AgainstNegatives { .. })
-                    || matches!(negative, Term::LogSumExp { .. }),
+                !positive.is_against() || matches!(negative, Term::LogSumExp { .. }),
                 "positives can only stand against a log-sum-exp of the negatives, got {negative:?}"
             );
         }

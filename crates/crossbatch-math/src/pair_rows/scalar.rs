@@ -50,7 +50,8 @@ pub(super) fn term(term: Term, violation: f32, negatives: f32) -> (f32, f32) {
         Term::Linear { offset } => (violation + offset, 1.0),
         Term::Softplus { scale } => softplus(scale, scale * violation),
         Term::AgainstNegatives { scale } => softplus(scale, negatives + scale * violation),
-        Term::LogSumExp { scale } => (scale * violation, scale),
+        // See `All`, which knows the rest.
+        Term::AgainstAll { scale } | Term::LogSumExp { scale } => (scale * violation, scale),
         Term::Circle { scale, relaxation } => {
             let pace = scale * (violation + 2.0 * relaxation).max(0.0);
             (pace * violation, pace)

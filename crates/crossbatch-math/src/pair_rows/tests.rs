@@ -246,15 +246,27 @@ fn expected(case: &Case, program: PairProgram, anchor: usize) -> Expected {
                             slopes[j] = sign * pace(j) * weight(j) * (pace(j) * u(j)).exp() / total;
                         }
                     }
+                    Term::AgainstAll { .. } if chosen.is_empty() => {}
+                    Term::AgainstAll { scale } => {
+                        let scale = f64::from(scale);
+                        let weights: f64 = chosen.iter().map(|&j| weight(j)).sum();
+                        let exp = |j: usize| weight(j) * (-scale * u(j)).exp();
+                        let total = against.exp() + chosen.iter().map(|&j| exp(j)).sum::<f64>();
+                        let mean = chosen.iter().map(|&j| weight(j) * scale * u(j)).sum::<f64>();
+                        value = total.ln() + mean / weights;
+                        coupling = against.exp() / total;
+                        for &j in chosen {
+                            slopes[j] = sign * scale * (weight(j) / weights - exp(j) / total);
+                        }
+                    }
                 }
-                if !matches!(kind, Term::AgainstNegatives { .. }) {
+                if !kind.is_against() {
                     coupling = 0.0;
                 }
                 (value, slopes, coupling)
             };
             let (value_n, slopes_n, _) = side(&chosen_n, negative, 1.0, 0.0);
-            let against =
-                if matches!(positive, Term::AgainstNegatives { .. }) { value_n } else { 0.0 };
+            let against = if positive.is_against() { value_n } else { 0.0 };
             let (value_p, slopes_p, coupling) = side(&chosen_p, positive, -1.0, against);
             out.values = [value_p, value_n];
             out.counts = [chosen_p.len() as f64, chosen_n.len() as f64];
@@ -398,6 +410,12 @@ fn programs() -> Vec<PairProgram> {
             NegativeRule { hardest_positive: Some(0.1), ..all_n },
         ),
         (Term::AgainstNegatives { scale: 10.0 }, all_p, Term::LogSumExp { scale: 10.0 }, all_n),
+        (
+            Term::AgainstAll { scale: 8.0 },
+            PositiveRule { below: 0.9, ..all_p },
+            Term::LogSumExp { scale: 8.0 },
+            all_n,
+        ),
         (
             Term::Circle { scale: 8.0, relaxation: 0.25 },
             all_p,

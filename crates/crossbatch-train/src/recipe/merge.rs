@@ -1,10 +1,12 @@
 //! Defaults < recipe file < `--set`, with every key accounted for.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IntoDeserializer};
 use toml::{
     Table, Value,
     de::{DeTable, DeValue},
 };
+
+use crossbatch::LossKind;
 
 use super::{MemorySize, Recipe};
 
@@ -70,6 +72,9 @@ pub enum RecipeError {
         /// The range.
         expected: &'static str,
     },
+    /// An option of a loss or a miner is out of its range, or they do not go together.
+    #[error("[loss]: {0}")]
+    Loss(crossbatch::OptionError),
     /// `--set` without `key=value`.
     #[error("`--set {0}` is not of the form key=value, such as `--set memory.size=9640`")]
     Set(String),
@@ -100,16 +105,23 @@ impl Recipe {
                 message: error.to_string().trim_end().to_owned(),
             };
             let parsed = DeTable::parse(text).map_err(syntax)?;
-            for leaf in leaves(parsed.get_ref(), text, name, &known)? {
+            let mut leaves = leaves(parsed.get_ref(), text, name, &known)?;
+            kinds_first(&mut leaves);
+            for leaf in leaves {
                 set(&mut table, leaf)?;
             }
         }
+        let mut leaves = Vec::new();
         for setting in settings {
             let (key, value) =
                 setting.split_once('=').ok_or_else(|| RecipeError::Set(setting.clone()))?;
             let (key, value) = (key.trim(), value.trim());
             let leaf = Leaf { key: key.to_owned(), value: parse_value(value), source: Source::Set };
             check_known(&leaf.key, &leaf.source, &known)?;
+            leaves.push(leaf);
+        }
+        kinds_first(&mut leaves);
+        for leaf in leaves {
             set(&mut table, leaf)?;
         }
         let mut recipe = Self::deserialize(table.clone()).map_err(|error| RecipeError::Syntax {
@@ -130,6 +142,11 @@ struct Leaf {
     key: String,
     value: Value,
     source: Source,
+}
+
+/// What other keys there are hangs on the kind of a thing.
+fn kinds_first(leaves: &mut [Leaf]) {
+    leaves.sort_by_key(|leaf| !leaf.key.ends_with(".kind"));
 }
 
 /// Every leaf of a parsed file, in order, or the first key that does not exist.
@@ -158,8 +175,13 @@ fn leaves(
                         source_: source,
                     });
                 }
-                _ => {
-                    let value = parse_value(&text[value.span()]);
+                inner => {
+                    // An array of tables has no text of its own.
+                    let value = match inner {
+                        DeValue::Array(_) => Value::deserialize(inner.clone().into_deserializer())
+                            .expect("what was parsed is a value"),
+                        _ => parse_value(&text[value.span()]),
+                    };
                     found.push(Leaf { key, value, source });
                 }
             }
@@ -245,6 +267,9 @@ fn schema() -> Vec<String> {
     full.data.channels = Some(1);
     full.data.invert = Some(true);
     full.memory.size = MemorySize::Count(0);
+    full.memory.half_life = Some(1.0);
+    full.memory.window = Some(1);
+    full.memory.momentum = Some(0.5);
 
     let mut keys = Vec::new();
     let table = Table::try_from(full).expect("a recipe is plain tables and numbers");
@@ -257,7 +282,14 @@ fn schema() -> Vec<String> {
             }
         }
     }
+    // Every loss has keys of its own; which of them goes with the kind is seen when the loss is read.
+    keys.extend(["loss.miners".to_owned(), "loss.further".to_owned()]);
+    for kind in LossKind::ALL {
+        let table = Table::try_from(kind.config()).expect("a loss is a plain table");
+        keys.extend(table.keys().map(|key| format!("loss.{key}")));
+    }
     keys.sort();
+    keys.dedup();
     keys
 }
 

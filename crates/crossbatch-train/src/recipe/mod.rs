@@ -3,15 +3,20 @@
 //! A recipe file may leave out any key; `merge` lays file and `--set` over the defaults and refuses
 //! what it does not know; the resolved recipe is written into the run folder.
 
+mod drift;
+mod loss;
+mod memory;
 mod merge;
 mod size;
 
+pub use drift::DriftRecipe;
+pub use loss::LossRecipe;
+pub use memory::{CorrectionKind, Fill, MemoryRecipe};
 pub use merge::{RecipeError, Source};
 pub use size::MemorySize;
 
 use std::path::PathBuf;
 
-use crossbatch::{Reduction, SameImage};
 use crossbatch_data::{GlyphsConfig, Kind, Sampler};
 use crossbatch_models::BackboneKind;
 use serde::{Deserialize, Serialize};
@@ -49,6 +54,8 @@ pub struct Recipe {
     pub loss: LossRecipe,
     /// The cross-batch memory.
     pub memory: MemoryRecipe,
+    /// What is measured of stale features.
+    pub drift: DriftRecipe,
     /// What is kept of a run.
     pub train: TrainRecipe,
     /// When and how to measure.
@@ -71,6 +78,7 @@ impl Default for Recipe {
             optimizer: OptimizerRecipe::default(),
             loss: LossRecipe::default(),
             memory: MemoryRecipe::default(),
+            drift: DriftRecipe::default(),
             train: TrainRecipe::default(),
             evaluation: EvaluationRecipe::default(),
         }
@@ -253,55 +261,6 @@ impl OptimizerRecipe {
     }
 }
 
-/// `[loss]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct LossRecipe {
-    /// `"contrastive"`. Default `"contrastive"`.
-    pub kind: LossKind,
-    /// Similarity above which a negative pair counts. Default 0.5.
-    pub margin: f32,
-    /// `"sum"` (the paper's: sum over active pairs / anchors), `"anchor-mean"` or `"pair-mean"`
-    /// (positives and active negatives each over their own number). Default `"sum"`.
-    pub reduction: Reduction,
-}
-
-impl Default for LossRecipe {
-    fn default() -> Self {
-        Self { kind: LossKind::Contrastive, margin: 0.5, reduction: Reduction::Sum }
-    }
-}
-
-/// Which loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LossKind {
-    /// See [`crossbatch::ContrastiveLoss`].
-    Contrastive,
-}
-
-/// `[memory]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct MemoryRecipe {
-    /// Slots: a number, or a share of the training images such as `"50%"`; 0 switches the memory
-    /// off. Default 0.
-    pub size: MemorySize,
-    /// Steps without memory; the first batch is enqueued in step `start` + 1. Default 0.
-    pub start: u64,
-    /// Weight of the memory's term. Default 1.
-    pub weight: f32,
-    /// Older entries of the anchor's own image: `"keep"` them as positives (as released) or
-    /// `"drop"` them. Default `"keep"`.
-    pub same_image: SameImage,
-}
-
-impl Default for MemoryRecipe {
-    fn default() -> Self {
-        Self { size: MemorySize::Count(0), start: 0, weight: 1.0, same_image: SameImage::Keep }
-    }
-}
-
 /// `[train]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -468,17 +427,31 @@ impl Recipe {
             "from 0 to below 1",
         )?;
         rule(
-            (-1.0..=1.0).contains(&self.loss.margin),
-            "loss.margin",
-            text(&self.loss.margin),
-            "a cosine similarity, from -1 to 1",
-        )?;
-        rule(
             self.memory.weight.is_finite() && self.memory.weight >= 0.0,
             "memory.weight",
             text(&self.memory.weight),
             "0 or more",
         )?;
+        rule(
+            self.memory.half_life.is_none_or(|half_life| positive(half_life)),
+            "memory.half-life",
+            text(&self.memory.half_life.unwrap_or_default()),
+            "a number of steps above 0",
+        )?;
+        rule(
+            self.memory.momentum.is_none_or(|momentum| (0.0..1.0).contains(&momentum)),
+            "memory.momentum",
+            text(&self.memory.momentum.unwrap_or_default()),
+            "from 0 to below 1, such as 0.999",
+        )?;
+        rule(
+            !self.drift.spans.is_empty() && !self.drift.spans.contains(&0),
+            "drift.spans",
+            format!("{:?}", self.drift.spans),
+            "one or more numbers of steps, each at least 1",
+        )?;
+        rule(self.drift.probes >= 2, "drift.probes", text(&self.drift.probes), "at least 2")?;
+        self.loss.check().map_err(RecipeError::Loss)?;
         rule(
             self.evaluation.batch > 0,
             "evaluation.batch",

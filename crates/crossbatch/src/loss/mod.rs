@@ -1,12 +1,21 @@
 //! One file a loss, with its page beside it.
 
 mod arithmetic;
+mod binomial_deviance;
+mod circle;
 mod contrastive;
+mod lifted_structure;
+mod margin;
 mod multi_similarity;
+mod n_pairs;
+mod nca;
 mod nt_xent;
 pub(crate) mod options;
 mod registry;
+mod released_triplet;
 mod similarity;
+mod snr_contrastive;
+mod supcon;
 mod triplet;
 
 use std::fmt::Debug;
@@ -15,12 +24,21 @@ use burn::tensor::Tensor;
 use crossbatch_kernels::{Anchors, PairRows, program::PairProgram};
 
 pub(crate) use arithmetic::{any, column};
+pub use binomial_deviance::BinomialDevianceLoss;
+pub use circle::CircleLoss;
 pub use contrastive::{ContrastiveForm, ContrastiveLoss};
+pub use lifted_structure::LiftedStructureLoss;
+pub use margin::{LearnBeta, MarginLoss};
 pub use multi_similarity::MultiSimilarityLoss;
+pub use n_pairs::NPairsLoss;
+pub use nca::NcaLoss;
 pub use nt_xent::NtXentLoss;
 pub use options::OptionError;
 pub use registry::{LossConfig, LossKind};
+pub use released_triplet::ReleasedTripletLoss;
 pub use similarity::Similarity;
+pub use snr_contrastive::SnrContrastiveLoss;
+pub use supcon::SupConLoss;
 pub use triplet::{TripletLoss, Triplets};
 
 use crate::reduction::Part;

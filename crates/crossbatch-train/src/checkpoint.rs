@@ -12,7 +12,8 @@ use std::{
 
 use burn::tensor::{Bytes, Tensor};
 use crossbatch::{
-    CorrectionState, DriftState, LossParameters, Memory, MemoryColumns, MemoryState, MomentumTwin, Policy, Storage,
+    CorrectionState, DriftState, LossParameters, Memory, MemoryColumns, MemoryState, MomentumTwin,
+    Policy, Storage,
 };
 use crossbatch_models::{Dtype, RawTensor, serialize};
 use fs_err as fs;

@@ -135,21 +135,20 @@ impl<'a> DriftWatch<'a> {
             filled: count,
             drop_same_image: false,
         };
-        let error =
-            memory_gradient_error(references, Tensor::from_inner(fresh), |references| {
-                let embeddings = Tensor::from_inner(anchors.clone()).require_grad();
-                let own = Tensor::full([probes.len()], -1, &embeddings.device());
-                let rows = Anchors {
-                    embeddings: embeddings.clone(),
-                    labels: column(&anchor_labels),
-                    ids: column(probes),
-                    own,
-                };
-                let pairs = Pairs::between(rows, references);
-                let values = terms.iter().map(|term| term.evaluate(&pairs, None).value * term.weight);
-                let total = values.reduce(|sum, value| sum + value).expect("a recipe has a loss");
-                embeddings.grad(&total.backward()).expect("the loss hangs on its anchors")
-            });
+        let error = memory_gradient_error(references, Tensor::from_inner(fresh), |references| {
+            let embeddings = Tensor::from_inner(anchors.clone()).require_grad();
+            let own = Tensor::full([probes.len()], -1, &embeddings.device());
+            let rows = Anchors {
+                embeddings: embeddings.clone(),
+                labels: column(&anchor_labels),
+                ids: column(probes),
+                own,
+            };
+            let pairs = Pairs::between(rows, references);
+            let values = terms.iter().map(|term| term.evaluate(&pairs, None).value * term.weight);
+            let total = values.reduce(|sum, value| sum + value).expect("a recipe has a loss");
+            embeddings.grad(&total.backward()).expect("the loss hangs on its anchors")
+        });
         Ok(Some(error))
     }
 

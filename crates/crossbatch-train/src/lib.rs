@@ -29,9 +29,9 @@ pub use extract::{embed, embed_pixels, evaluate_model, evaluate_raw};
 pub use files::write_atomically;
 pub use folder::{RunFolder, TrainedModel};
 pub use recipe::{
-    BatchRecipe, CorrectionKind, DataRecipe, DeviceChoice, DriftRecipe, EvaluationRecipe, FORMAT_VERSION, Fill, LossRecipe,
-    MemoryRecipe, MemorySize, ModelRecipe, OptimizerKind, OptimizerRecipe, Recipe, RecipeError,
-    Report, Schedule, Source, TrainRecipe,
+    BatchRecipe, CorrectionKind, DataRecipe, DeviceChoice, DriftRecipe, EvaluationRecipe,
+    FORMAT_VERSION, Fill, LossRecipe, MemoryRecipe, MemorySize, ModelRecipe, OptimizerKind,
+    OptimizerRecipe, Recipe, RecipeError, Report, Schedule, Source, TrainRecipe,
 };
 pub use run::{Outcome, RunConfig, run};
 pub use step::{Batch, Step};

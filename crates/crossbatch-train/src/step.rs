@@ -4,9 +4,7 @@ use burn::{
     optim::{GradientsParams, ModuleOptimizer},
     tensor::{Gradients, Tensor},
 };
-use crossbatch::{
-    LossParameters, Memory, MomentumTwin, NO_SLOT, Objective, ObjectiveOutput, Rows,
-};
+use crossbatch::{LossParameters, Memory, MomentumTwin, NO_SLOT, Objective, ObjectiveOutput, Rows};
 use crossbatch_models::{Embedder, Mode};
 
 use crate::error::Error;
@@ -56,11 +54,8 @@ impl Step {
     ) -> Result<(), Error> {
         let anchors = self.embedder.forward(batch.images.clone(), Mode::Train);
 
-        let own_slots = if remember {
-            self.enqueue(&anchors, batch.images, batch.rows, step)?
-        } else {
-            None
-        };
+        let own_slots =
+            if remember { self.enqueue(&anchors, batch.images, batch.rows, step)? } else { None };
         let memory = self.memory.as_ref().zip(own_slots.as_deref());
         let output = self.objective.forward(anchors, batch.rows, memory, step);
         accept(&output)?;

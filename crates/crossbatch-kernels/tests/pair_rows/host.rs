@@ -304,6 +304,16 @@ fn fold(term: Term, pairs: &[Violation], against: Option<f64>) -> Side {
             coupling = sum(&|pair| sigmoid(z(pair)));
             (sum(&|pair| softplus(z(pair))), scale * coupling)
         }
+        Term::AgainstAll { .. } if pairs.is_empty() => (0.0, 0.0),
+        Term::AgainstAll { scale } => {
+            let (scale, against) = (f64::from(scale), against.expect("a negative side"));
+            let most = pairs.iter().map(|pair| -scale * pair.u).fold(against, f64::max);
+            let own = sum(&|pair| (-scale * pair.u - most).exp());
+            let all = own + (against - most).exp();
+            coupling = (against - most).exp() / all;
+            let mean = sum(&|pair| scale * pair.u) / sum(&|_| 1.0);
+            (most + all.ln() + mean, scale - scale * own / all)
+        }
     };
     Side { number, slope, coupling }
 }

@@ -56,11 +56,9 @@ impl<'de> Deserialize<'de> for LossRecipe {
         let parameter_lr = take(&mut table, "parameter-lr", default.parameter_lr)?;
         let miners = take(&mut table, "miners", default.miners)?;
         let further = take(&mut table, "further", default.further)?;
-        table
-            .entry("kind")
-            .or_insert_with(|| Value::String(default.loss.kind().name().to_owned()));
-        let loss = LossConfig::deserialize(table)
-            .map_err(|error| D::Error::custom(error.message()))?;
+        table.entry("kind").or_insert_with(|| Value::String(default.loss.kind().name().to_owned()));
+        let loss =
+            LossConfig::deserialize(table).map_err(|error| D::Error::custom(error.message()))?;
         Ok(Self { loss, reduction, weight, parameter_lr, miners, further })
     }
 }

@@ -43,6 +43,14 @@ pub(super) fn fold<B: Backend>(
             coupling = sum(slope.clone());
             (sum(pairs.weigh(value)), B::float_mul_scalar(slope, scale.into()))
         }
+        Term::AgainstAll { scale } => {
+            let against = against.expect("a program has a negative side to stand against");
+            let z = B::float_mul_scalar(u, scale.into());
+            let outweighing = log_sum_exp(pairs, B::float_neg(z.clone()), &selected, &count);
+            let all = against_all(pairs, z, &selected, &count, outweighing, against);
+            coupling = all.coupling;
+            (all.number, B::float_mul_scalar(all.by, scale.into()))
+        }
         Term::LogSumExp { scale } => {
             let exponent = B::float_mul_scalar(u, scale.into());
             let (number, share) = log_sum_exp(pairs, exponent, &selected, &count);
@@ -91,4 +99,36 @@ fn log_sum_exp<B: Backend>(
     let sum = with::<B>(row_sum::<B>(parts.clone()), any.clone(), 1.0);
     let number = B::float_add(most, B::float_log(sum.clone()));
     (with::<B>(number, any, EMPTY.into()), B::float_div(parts, sum))
+}
+
+struct AgainstAll<B: Backend> {
+    number: FloatTensor<B>,
+    by: FloatTensor<B>,
+    coupling: FloatTensor<B>,
+}
+
+/// The logarithm of the sum with the negatives' exponential, plus the mean of `z`; its derivative by `z`.
+fn against_all<B: Backend>(
+    pairs: &Pairs<B>,
+    z: FloatTensor<B>,
+    selected: &BoolTensor<B>,
+    count: &FloatTensor<B>,
+    (own, share): (FloatTensor<B>, FloatTensor<B>),
+    against: &FloatTensor<B>,
+) -> AgainstAll<B> {
+    let any = above_number::<B>(count.clone(), 0.0);
+    // ln(exp(own) + exp(against)) and the parts of both.
+    let (above, own_part) = softplus::<B>(B::float_sub(own, against.clone()));
+    let all = B::float_add(against.clone(), above);
+    let sum = |values| row_sum::<B>(with::<B>(values, selected.clone(), 0.0));
+    let ones = B::float_add_scalar(zeros::<B>(&z), 1.0.into());
+    let weight = pairs.weigh(ones);
+    let total = with::<B>(sum(weight.clone()), any.clone(), 1.0);
+    let mean = B::float_div(sum(pairs.weigh(z)), total.clone());
+    let coupling = B::float_add_scalar(B::float_neg(own_part.clone()), 1.0.into());
+    AgainstAll {
+        number: with::<B>(B::float_add(all, mean), any.clone(), 0.0),
+        by: B::float_sub(B::float_div(weight, total), B::float_mul(share, own_part)),
+        coupling: with::<B>(coupling, any, 0.0),
+    }
 }

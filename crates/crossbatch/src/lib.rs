@@ -45,6 +45,7 @@ mod objective;
 mod pair_loss;
 mod pairs;
 mod reduction;
+mod registry;
 mod relation;
 mod statistics;
 mod twin;
@@ -55,20 +56,27 @@ pub use drift::{
     active_pair_ages, memory_gradient_error,
 };
 pub use loss::{
-    ContrastiveForm, ContrastiveLoss, Duplicates, LossConfig, LossKind, MultiSimilarityLoss,
-    NtXentLoss, OptionError, PairLoss, Similarity, TripletLoss, Triplets,
+    BinomialDevianceLoss, CircleLoss, ContrastiveForm, ContrastiveLoss, Duplicates, LearnBeta,
+    LiftedStructureLoss, LossConfig, LossKind, MarginLoss, MultiSimilarityLoss, NPairsLoss,
+    NcaLoss, NtXentLoss, OptionError, PairLoss, ReleasedTripletLoss, Similarity,
+    SnrContrastiveLoss, SupConLoss, TripletLoss, Triplets,
 };
 pub use memory::{
     AgeWeighting, Correction, CorrectionState, Interner, KalmanConfig, Memory, MemoryColumns,
     MemoryConfig, MemoryError, MemoryState, NO_SLOT, Policy, Storage, TrackState,
 };
-pub use miner::Miner;
+pub use miner::{
+    AgeWindowMiner, Candidate, Candidates, DistanceWeightedMiner, MinedTriplets, Miner,
+    MinerConfig, MinerKind, MultiSimilarityMiner, PairMarginMiner, Selection, TopKMiner,
+    TripletMiner,
+};
 pub use objective::{LossParameters, Objective, ObjectiveConfig, ObjectiveOutput, TermOutput};
 pub use pair_loss::{PairLossOutput, PairTerm, pair_loss};
 pub use pairs::Pairs;
 pub use reduction::{Part, Reduction};
 pub use relation::{Rows, SameImage};
 pub use statistics::PairStatistics;
+pub use twin::MomentumTwin;
 
 /// The README's program compiles and runs.
 #[cfg(doctest)]

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use crossbatch_kernels::{PairRows, pair_rows};
+use crossbatch_kernels::{pair_rows, program::PairProgram};
 
 use crate::{
-    loss::PairLoss, miner::Miner, pairs::Pairs, reduction::Reduction, statistics::PairStatistics,
+    loss::{OptionError, PairLoss},
+    miner::{Candidates, Miner, selected_rows},
+    pairs::Pairs,
+    reduction::Reduction,
+    statistics::PairStatistics,
 };
 
 /// The value of a loss over some pairs, and what is known of them.
@@ -84,6 +88,17 @@ impl PairTerm {
         !self.loss.initial_parameters(1).is_empty()
     }
 
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    ///
+    /// If an option is out of its range, or a miner does not go with the loss.
+    pub fn check(&self) -> Result<(), OptionError> {
+        self.loss.check()?;
+        self.miners.iter().try_for_each(|miner| miner.check())?;
+        restricted(&*self.loss, &self.miners).map(|_| ())
+    }
+
     /// The term over `pairs`, before its weight.
     ///
     /// # Panics
@@ -95,6 +110,14 @@ impl PairTerm {
     }
 }
 
+fn restricted(loss: &dyn PairLoss, miners: &[Arc<dyn Miner>]) -> Result<PairProgram, OptionError> {
+    let mut program = loss.program();
+    for miner in miners {
+        miner.restrict(&mut program)?;
+    }
+    Ok(program)
+}
+
 fn evaluate(
     loss: &dyn PairLoss,
     miners: &[Arc<dyn Miner>],
@@ -102,9 +125,21 @@ fn evaluate(
     pairs: &Pairs<'_>,
     reduction: Reduction,
 ) -> PairLossOutput {
-    let (anchors, references) = pairs.prepared(loss);
+    let program = restricted(loss, miners).unwrap_or_else(|error| panic!("{error}"));
+    let (anchors, references) = pairs.prepared(loss, miners);
     let thresholds = loss.thresholds(&anchors, parameters);
-    let rows = pair_rows(anchors.clone(), references, thresholds, loss.program());
+
+    let closeness = program.closeness;
+    let candidates =
+        Candidates { anchors: &anchors, references: &references, closeness, step: pairs.step() };
+    let selection = miners
+        .iter()
+        .filter_map(|miner| miner.select(&candidates))
+        .reduce(|one, other| one.and(&other));
+    let rows = match selection {
+        Some(selection) => selected_rows(&anchors, &references, &thresholds, program, &selection),
+        None => pair_rows(anchors.clone(), references, thresholds, program),
+    };
     let value = loss
         .parts(&rows, &anchors, parameters)
         .into_iter()

@@ -1,11 +1,14 @@
 //! Which rows are compared with which.
 
-use burn::tensor::Tensor;
+use std::sync::Arc;
+
+use burn::tensor::{DType, Tensor, TensorData};
 use crossbatch_kernels::{Anchors, References};
 
 use crate::{
     loss::PairLoss,
     memory::{Memory, int_tensor},
+    miner::Miner,
     relation::{Rows, SameImage},
 };
 
@@ -110,8 +113,12 @@ impl<'a> Pairs<'a> {
         self.anchors.embeddings.dims()[0]
     }
 
-    /// Both sides as `loss` compares them.
-    pub(crate) fn prepared(&self, loss: &dyn PairLoss) -> (Anchors, References) {
+    /// Both sides as `loss` compares them and `miners` weigh them.
+    pub(crate) fn prepared(
+        &self,
+        loss: &dyn PairLoss,
+        miners: &[Arc<dyn Miner>],
+    ) -> (Anchors, References) {
         let prepare = |rows: &Tensor<2>| loss.prepare(rows.clone());
         let anchors =
             Anchors { embeddings: prepare(&self.anchors.embeddings), ..self.anchors.clone() };
@@ -120,7 +127,28 @@ impl<'a> Pairs<'a> {
             Source::Fresh => prepare(&self.references.embeddings),
             Source::Stored => self.references.embeddings.clone(),
         };
-        (anchors, References { embeddings, ..self.references.clone() })
+        let weights = self.weights(miners);
+        (anchors, References { embeddings, weights, ..self.references.clone() })
+    }
+
+    /// The references' weights, times what miners make of their ages.
+    fn weights(&self, miners: &[Arc<dyn Miner>]) -> Option<Tensor<1>> {
+        let stored = self.references.weights.clone();
+        let miners: Vec<_> = miners.iter().filter(|miner| miner.weighs()).collect();
+        let Some(births) = self.births.filter(|_| !miners.is_empty()) else { return stored };
+        let weigh = |&birth: &u64| {
+            let age = self.step.saturating_sub(birth);
+            miners.iter().map(|miner| miner.weigh(age)).product::<f32>()
+        };
+        let mut weights: Vec<f32> = births.iter().map(weigh).collect();
+        let [capacity, _] = self.references.embeddings.dims();
+        weights.resize(capacity, 0.0);
+        let device = self.references.embeddings.device();
+        let weights = Tensor::from_data(TensorData::new(weights, [capacity]), &device);
+        Some(match stored {
+            Some(stored) => stored * weights,
+            None => weights,
+        })
     }
 }
 
@@ -133,6 +161,6 @@ fn anchors(embeddings: Tensor<2>, rows: Rows<'_>, own: &[i32]) -> Anchors {
         embeddings,
         labels: int_tensor(rows.labels, &device),
         ids: int_tensor(rows.ids, &device),
-        own: Tensor::from_data(own, &device),
+        own: Tensor::from_data(TensorData::new(own.to_vec(), [batch]), (&device, DType::I32)),
     }
 }

@@ -165,7 +165,7 @@ fn one(
     let (positives, active_negatives) = output.pairs();
     Ok(Report {
         format_version: 1,
-        loss: name(args.loss),
+        loss: args.loss.to_string(),
         data: if args.bank.is_some() { "file".to_owned() } else { name(args.data) },
         storage: name(args.storage),
         batch,

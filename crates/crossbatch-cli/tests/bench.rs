@@ -21,9 +21,11 @@ impl Case {
     fn new() -> Self {
         let rows = |count: usize, phase: f64| -> Vec<f32> {
             let unit = |row: usize| {
-                let wave = |column: usize| (phase + 1.7 * row as f64 + 0.9 * column as f64).sin();
-                let length = (0..DIM).map(|column| wave(column).powi(2)).sum::<f64>().sqrt();
-                (0..DIM).map(move |column| (wave(column) / length) as f32)
+                let wave: Vec<f64> = (0..DIM)
+                    .map(|column| (phase + 1.7 * row as f64 + 0.9 * column as f64).sin())
+                    .collect();
+                let length = wave.iter().map(|value| value * value).sum::<f64>().sqrt();
+                wave.into_iter().map(move |value| (value / length) as f32)
             };
             (0..count).flat_map(unit).collect()
         };
@@ -301,11 +303,13 @@ fn files_and_options_that_cannot_be_used() {
     bad(&["--batch", "0"], &["--batch 0"]);
     bad(&["--entries", "10,0"], &["--entries 0"]);
     bad(&["--dim", "0"], &["--dim 0"]);
-    bad(&["--calls", "3"], &["--calls 3", "at least 20"]);
+    crossbatch_in(folder.path(), &["bench", "memory", "--calls", "3"])
+        .fails_with(&["--calls 3", "at least 20"]);
     bad(&["--entries", "2147483648"], &["2147483648 entries", "GiB"]);
     bad(&["--entries", "10,20", "--bank-out", "x.safetensors"], &["x.safetensors", "2 sizes"]);
     bad(&["--gradient-out", "nowhere/x.safetensors"], &["no folder nowhere"]);
     bad(&["--loss", "contrastiv"], &["did you mean `contrastive`"]);
     bad(&["--device", "abacus"], &["device", "cpu"]);
-    bad(&["--anchors", "a.safetensors"], &["--bank"]);
+    let alone = bench(folder.path(), &["--anchors", "a.safetensors"]);
+    assert!(alone.code == Some(2) && alone.stderr.contains("--bank <FILE>"), "{alone:?}");
 }

@@ -48,9 +48,12 @@ pub(super) fn fold<B: Backend>(
             let exponent = B::float_mul_scalar(u, scale.into());
             let (own, share) =
                 log_sum_exp(pairs, B::float_neg(exponent.clone()), &selected, &count);
-            // ln(e^own + e^against)
-            let (rest, _) = softplus::<B>(B::float_sub(own.clone(), against.clone()));
-            let log_sum = B::float_add(against.clone(), rest);
+            // ln(e^own + e^against), of which one may be that of no pair.
+            let apart = B::float_sub(own.clone(), against.clone());
+            let (rest, _) = softplus::<B>(B::float_neg(B::float_abs(apart.clone())));
+            let most =
+                B::float_mask_where(own.clone(), below_number::<B>(apart, 0.0), against.clone());
+            let log_sum = B::float_add(most, rest);
             let ones = B::float_add_scalar(zeros::<B>(&exponent), 1.0.into());
             let any = above_number::<B>(count.clone(), 0.0);
             let weights = pairs.weigh(ones);

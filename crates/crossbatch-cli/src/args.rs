@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use crossbatch::LossKind;
+
+use crate::commands::losses;
 
 /// Train image-retrieval embeddings with a cross-batch memory, measure them, search with them.
 ///
@@ -45,6 +48,7 @@ pub(crate) enum Command {
     /// Look at the data sets
     #[command(subcommand)]
     Data(DataCommand),
+    Losses(LossesArgs),
     /// Time what a training step does
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -204,6 +208,20 @@ pub(crate) struct DataShowArgs {
     pub(crate) images: usize,
 }
 
+/// List the losses, or print the page of one
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch losses
+  crossbatch losses multi-similarity")]
+pub(crate) struct LossesArgs {
+    /// Print this loss's page: equation, shapes, defaults, what to know with a memory, references
+    #[arg(value_name = "NAME", value_parser = losses::parse)]
+    pub(crate) name: Option<LossKind>,
+    /// Format of the result; JSON has the page too
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     Memory(BenchMemoryArgs),
@@ -212,14 +230,15 @@ pub(crate) enum BenchCommand {
 /// Time a loss against the memory: its value and the gradient of the anchors
 ///
 /// The call is that of a training step, without the enqueue. It takes turns with the two matrix products that
-/// bound it, [B, D] x [D, M] and [B, M] x [M, D] over whole matrices, with the same threads. Reported are
+/// bound it, [B, D] x [D, M] and [B, M] x [M, D], over whole matrices, with the same threads. Reported are
 /// medians, the value and the gradient's length, and the most memory in use beyond anchors and bank.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Embeddings come from --seed: `sparse` has random classes, and hardly any negative above 0.5;
 `dense` has families of similar classes, and a negative above 0.5 for every fiftieth entry. Or from
 safetensors files with `embeddings` [N, D] and `labels` [N], as `crossbatch embed` writes them; a run's
-checkpoint.safetensors is a bank too. No self-pair is removed, and rows are taken as they are.
+checkpoint.safetensors is a bank too. Rows are taken as they are, so that similarities
+are dot products; pairs are reduced by sum / anchors, and no self-pair is removed.
 
 Examples:
   crossbatch bench memory
@@ -228,9 +247,10 @@ Examples:
   crossbatch bench memory --bank runs/mine/checkpoint.safetensors --format json"
 )]
 pub(crate) struct BenchMemoryArgs {
-    /// The loss, as released: contrastive (margin 0.5) or multi-similarity (2, 40, 0.5; mining 0.1)
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) loss: BenchLoss,
+    /// The loss, with its defaults (`crossbatch losses` lists them): contrastive is the released form
+    /// with margin 0.5, multi-similarity the released one with 2, 40, 0.5 and mining 0.1
+    #[arg(long, value_name = "NAME", value_parser = losses::parse, default_value = "contrastive")]
+    pub(crate) loss: LossKind,
     /// Anchors B
     #[arg(long, value_name = "B", default_value_t = 64, conflicts_with = "anchors")]
     pub(crate) batch: usize,
@@ -251,7 +271,7 @@ pub(crate) struct BenchMemoryArgs {
     pub(crate) data: BenchData,
     /// Type that the memory stores embeddings in
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) storage: Storage,
+    pub(crate) storage: BenchStorage,
     /// Calls that are timed, at least 20
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(crate) calls: usize,
@@ -275,14 +295,6 @@ pub(crate) struct BenchMemoryArgs {
     pub(crate) format: Format,
 }
 
-/// Which loss to time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchLoss {
-    #[default]
-    Contrastive,
-    MultiSimilarity,
-}
-
 /// What generated embeddings look like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchData {
@@ -295,7 +307,7 @@ pub(crate) enum BenchData {
 
 /// Type of stored embeddings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Storage {
+pub(crate) enum BenchStorage {
     #[default]
     F32,
     F16,

@@ -10,6 +10,56 @@ pub(crate) fn autodiff() -> Device {
     Device::flex().autodiff()
 }
 
+/// The devices to test on: the CPU, and the GPU that this build and this machine have.
+///
+/// # Panics
+///
+/// If `CROSSBATCH_REQUIRE` asks for a GPU and there is none.
+pub(crate) fn devices() -> Vec<Device> {
+    [Some(plain()), gpu()].into_iter().flatten().collect()
+}
+
+#[cfg(not(feature = "gpu"))]
+pub(crate) fn gpu() -> Option<Device> {
+    None
+}
+
+/// The first GPU, software ones included; said aloud if there is none.
+#[cfg(feature = "gpu")]
+pub(crate) fn gpu() -> Option<Device> {
+    use std::sync::OnceLock;
+    static FOUND: OnceLock<Option<Device>> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            let found = std::panic::catch_unwind(|| {
+                let device = new_gpu();
+                let one = Tensor::<1>::ones([1], &device) + 1.0;
+                assert_eq!(values(&one), [2.0]);
+                device
+            });
+            let required = std::env::var("CROSSBATCH_REQUIRE").unwrap_or_default();
+            match found {
+                Ok(device) => Some(device),
+                Err(_) if required.contains("gpu") => panic!("a GPU is required, none was found"),
+                Err(_) => {
+                    eprintln!("SKIPPED on a GPU: none was found");
+                    None
+                }
+            }
+        })
+        .clone()
+}
+
+#[cfg(feature = "wgpu")]
+fn new_gpu() -> Device {
+    Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)
+}
+
+#[cfg(all(feature = "gpu", not(feature = "wgpu")))]
+fn new_gpu() -> Device {
+    Device::default()
+}
+
 /// Numbers in -1..1 that look random and are the same every time.
 pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;

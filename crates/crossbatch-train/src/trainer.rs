@@ -24,7 +24,7 @@ use crate::{
     events::StepEvent,
     extract::image_tensor,
     fill::fill,
-    recipe::{Fill, MemorySize, OptimizerKind, OptimizerRecipe, Recipe},
+    recipe::{Fill, OptimizerKind, OptimizerRecipe, Recipe},
     step::{Batch, Step},
 };
 
@@ -166,6 +166,9 @@ impl<'a> Trainer<'a> {
             self.position.taken = 0;
             self.plan = Self::plan(self.recipe, self.data, self.position.epoch)?;
         }
+        if self.position.step >= self.recipe.memory.start {
+            self.start_memory(self.position.step)?;
+        }
         let ids = &self.plan.batches[self.position.taken];
         let positions: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
         let labels: Vec<u32> =
@@ -178,9 +181,6 @@ impl<'a> Trainer<'a> {
         let number = self.position.step + 1;
         let lr = self.recipe.optimizer.rate(number, self.recipe.steps);
         let remember = number > self.recipe.memory.start;
-        if remember {
-            self.start_memory(number)?;
-        }
         self.step.objective.set_memory_weight(self.recipe.memory.weight_at(number));
         let kept = self.kept;
         let mut event = None;
@@ -201,8 +201,8 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Fills a memory that is about to be used for the first time, where the recipe says so.
-    fn start_memory(&mut self, number: u64) -> Result<(), Error> {
+    /// Fills a memory that is about to be used for the first time, after `step` steps, where the recipe says so.
+    fn start_memory(&mut self, step: u64) -> Result<(), Error> {
         let Some(memory) = &mut self.step.memory else { return Ok(()) };
         if self.recipe.memory.fill == Fill::Empty || !memory.is_empty() {
             return Ok(());
@@ -211,7 +211,7 @@ impl<'a> Trainer<'a> {
             Some(twin) => twin.network().clone(),
             None => self.step.embedder.valid(),
         };
-        fill(memory, &network, self.recipe, self.data, number - 1)
+        fill(memory, &network, self.recipe, self.data, step)
     }
 
     /// Measures the drift, where it is due after this step.

@@ -1,20 +1,25 @@
 //! The call that is timed: a loss against the memory and its gradient, by the path that a training step takes.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use crossbatch_kernels::{
-    Anchors, PairRows, References, pair_rows,
-    program::{self, Body, Closeness, NegativeRule, PairProgram, PositiveRule, Term},
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use crossbatch::{
+    LossConfig, LossKind, Memory, MemoryConfig, NO_SLOT, PairStatistics, PairTerm, Pairs, Rows,
+    SameImage, Storage,
 };
 
 use super::{Inputs, Labelled};
-use crate::args::BenchLoss;
 
-/// A loss, anchors and a bank, ready for any number of calls.
+/// Rows that are written to the memory at a time.
+const CHUNK: usize = 1 << 16;
+
+/// A loss, anchors and a filled memory, ready for any number of calls.
 pub(crate) struct Step {
-    loss: BenchLoss,
+    term: PairTerm,
+    /// What is learnt with the loss, at its first values.
+    parameters: Option<Tensor<1>>,
     anchors: Tensor<2>,
     labels: Vec<u32>,
-    bank: References,
+    ids: Vec<u32>,
+    memory: Memory,
 }
 
 /// What a call gives.
@@ -22,66 +27,42 @@ pub(crate) struct Output {
     pub(crate) value: f32,
     /// By the anchors as given, `[B, D]`.
     pub(crate) gradient: Tensor<2>,
-    rows: PairRows,
+    statistics: PairStatistics,
 }
 
 impl Step {
-    /// Takes the inputs over; the bank stays in the type it comes in.
-    pub(crate) fn new(loss: BenchLoss, inputs: Inputs) -> Self {
+    /// Takes the inputs over and fills a memory of that size with the bank.
+    pub(crate) fn new(loss: LossKind, storage: Storage, inputs: Inputs) -> Self {
         let device = Device::flex().autodiff();
         let Inputs { anchors, bank } = inputs;
-        let filled = bank.labels.len();
-        let tensor = |rows: Labelled| Tensor::from_data(rows.embeddings, &device);
-        let ids: Vec<u32> = (0..filled as u32).collect();
+        let classes = anchors.labels.iter().chain(&bank.labels).max().map_or(0, |&most| most + 1);
+        let term = PairTerm::shared(as_given(loss).build());
+        let parameters = term.loss.initial_parameters(classes as usize);
+        // The anchors are images of their own.
+        let first = bank.labels.len() as u32;
         Self {
-            loss,
-            labels: anchors.labels.clone(),
-            anchors: tensor(anchors),
-            bank: References {
-                labels: column(&bank.labels, &device),
-                ids: column(&ids, &device),
-                embeddings: tensor(bank),
-                weights: None,
-                filled,
-                drop_same_image: false,
-            },
+            term,
+            parameters: (!parameters.is_empty())
+                .then(|| Tensor::from_data(&parameters[..], &device)),
+            ids: (first..).take(anchors.labels.len()).collect(),
+            labels: anchors.labels,
+            anchors: Tensor::from_data(anchors.embeddings, &device),
+            memory: remember(bank, storage, &device),
         }
     }
 
     /// The value and its gradient.
     pub(crate) fn call(&self) -> Output {
         let anchors = self.anchors.clone().require_grad();
-        let (value, rows) = self.loss(anchors.clone());
-        let gradients = value.backward();
+        let rows = Rows { labels: &self.labels, ids: &self.ids };
+        // The anchors are not in the memory, so that no pair is a self-pair.
+        let own_slots = vec![NO_SLOT; self.labels.len()];
+        let pairs =
+            Pairs::with_memory(anchors.clone(), rows, &self.memory, &own_slots, SameImage::Keep);
+        let output = self.term.evaluate(&pairs, self.parameters.as_ref());
+        let gradients = output.value.backward();
         let gradient = anchors.grad(&gradients).expect("the value hangs on the anchors");
-        Output { value: value.into_scalar(), gradient, rows }
-    }
-
-    fn loss(&self, embeddings: Tensor<2>) -> (Tensor<1>, PairRows) {
-        let device = embeddings.device();
-        let [batch, _] = embeddings.dims();
-        let anchors = Anchors {
-            embeddings,
-            labels: column(&self.labels, &device),
-            ids: Tensor::full([batch], -1, &device),
-            // No self-pair: the anchors are not in the bank.
-            own: Tensor::full([batch], -1, &device),
-        };
-        let (thresholds, program) = program(self.loss);
-        let thresholds: Vec<f32> = thresholds.into_iter().cycle().take(2 * batch).collect();
-        let thresholds = Tensor::from_data(TensorData::new(thresholds, [batch, 2]), &device);
-        let rows = pair_rows(anchors, self.bank.clone(), thresholds, program);
-        let (positive, negative) = (rows.positive.clone(), rows.negative.clone());
-        let values = match self.loss {
-            BenchLoss::Contrastive => positive + negative,
-            BenchLoss::MultiSimilarity => {
-                let counts = rows.field(program::POSITIVES) * rows.field(program::NEGATIVES);
-                let counts = counts.greater_scalar(0.0).float();
-                let softplus = |side: Tensor<1>| (side.exp() + 1.0).log();
-                (softplus(positive) / 2.0 + softplus(negative) / 40.0) * counts
-            }
-        };
-        (values.sum() / batch as f32, rows)
+        Output { value: output.value.into_scalar(), gradient, statistics: output.statistics }
     }
 
     /// B and D.
@@ -89,12 +70,30 @@ impl Step {
         self.anchors.dims()
     }
 
+    /// M.
+    pub(crate) fn entries(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Bytes of the memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory.bytes()
+    }
+
+    /// The memory's embeddings as they are stored, `[M, D]`, with their labels.
+    pub(crate) fn bank(&self) -> Labelled {
+        Labelled {
+            embeddings: self.memory.embeddings().into_data(),
+            labels: self.memory.columns().labels.clone(),
+        }
+    }
+
     /// The anchors and the bank as f32, `[B, D]` and `[M, D]`.
     pub(crate) fn matrices(&self) -> (Vec<f32>, Vec<f32>) {
-        let values = |tensor: &Tensor<2>| {
-            tensor.clone().into_data().convert::<f32>().try_into_vec().expect("just made f32")
+        let values = |data: TensorData| {
+            data.convert_dtype(DType::F32).try_into_vec().expect("just made f32")
         };
-        (values(&self.anchors), values(&self.bank.embeddings))
+        (values(self.anchors.to_data()), values(self.bank().embeddings))
     }
 }
 
@@ -105,42 +104,48 @@ impl Output {
         values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
     }
 
-    /// Positive and negative pairs that count, an anchor.
+    /// Positive and negative pairs (of a triplet loss 0 and triplets) that count, an anchor.
     pub(crate) fn pairs(&self) -> (f64, f64) {
-        let mean = |field| {
-            let counts: Vec<f32> =
-                self.rows.field(field).into_data().try_into_vec().expect("fields are f32");
-            counts.iter().map(|&count| f64::from(count)).sum::<f64>() / counts.len() as f64
-        };
-        (mean(program::POSITIVES), mean(program::NEGATIVES))
+        let anchors = self.statistics.anchors() as f64;
+        let mean = |sum: Tensor<1>| f64::from(sum.into_scalar::<f32>()) / anchors;
+        (mean(self.statistics.active_positives()), mean(self.statistics.active_negatives()))
     }
 }
 
-/// The loss's thresholds and program.
-fn program(loss: BenchLoss) -> ([f32; 2], PairProgram) {
-    let (thresholds, positive, positives, negative, negatives) = match loss {
-        BenchLoss::Contrastive => (
-            [1.0, 0.5],
-            Term::Linear { offset: 0.0 },
-            PositiveRule::ALL,
-            Term::Linear { offset: 0.5 },
-            NegativeRule { violating: true, ..NegativeRule::ALL },
-        ),
-        BenchLoss::MultiSimilarity => (
-            [0.5, 0.5],
-            Term::LogSumExp { scale: 2.0 },
-            PositiveRule { hardest_negative: Some(0.1), ..PositiveRule::ALL },
-            Term::LogSumExp { scale: 40.0 },
-            NegativeRule { hardest_positive: Some(0.1), ..NegativeRule::ALL },
-        ),
-    };
-    let body = Body::Sides { positive, positives, negative, negatives };
-    (thresholds, PairProgram { closeness: Closeness::Dot, body })
+/// The loss with its defaults, but on the rows as they are: where it would compare by the cosine, and so scale the
+/// anchors to unit length, it compares by the dot product, as the released code does.
+fn as_given(kind: LossKind) -> LossConfig {
+    let mut options = serde_json::to_value(kind.config()).expect("a loss is a plain table");
+    if let Some(similarity) = options.get_mut("similarity").filter(|word| *word == "cosine") {
+        *similarity = "dot".into();
+    }
+    serde_json::from_value(options).expect("what compares by the cosine can by the dot product")
 }
 
-/// Dense labels or ids as a device tensor `[N]`.
-fn column(values: &[u32], device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i32> = values.iter().map(|&value| value.cast_signed()).collect();
-    let len = values.len();
-    Tensor::from_data(TensorData::new(values, [len]), device)
+fn remember(bank: Labelled, storage: Storage, device: &Device) -> Memory {
+    let [entries, dim] = bank.embeddings.shape().dims();
+    let mut memory = MemoryConfig { storage, ..MemoryConfig::new(entries, dim) }.init(device);
+    let embeddings = Tensor::<2>::from_data(bank.embeddings, device);
+    let ids: Vec<u32> = (0..entries as u32).collect();
+    for start in (0..entries).step_by(CHUNK) {
+        let range = start..entries.min(start + CHUNK);
+        let rows = Rows { labels: &bank.labels[range.clone()], ids: &ids[range.clone()] };
+        let chunk = embeddings.clone().slice(range);
+        memory.enqueue(chunk, rows, 0).expect("as many slots as rows");
+    }
+    memory
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_loss_takes_rows_as_they_are() {
+        for &kind in LossKind::ALL {
+            let options = serde_json::to_value(as_given(kind)).unwrap();
+            assert_eq!(as_given(kind).kind(), kind);
+            assert_ne!(options["similarity"], "cosine", "{kind}");
+        }
+    }
 }

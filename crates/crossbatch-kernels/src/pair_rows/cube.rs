@@ -6,7 +6,7 @@
 //! products, and the partial gradients are at most about 170 times `2 · B · D` numbers for a million references. A
 //! second pass follows where a rule needs the extremes of a row first, or positives stand against the negatives.
 //!
-//! What the reference body does here: triplets, semi-hard negatives, rows of more than 2,048 numbers, anchors that are
+//! What the reference body does here: triplets, semi-hard negatives, positives against all pairs, rows of more than 2,048 numbers, anchors that are
 //! not f32, no reference at all, and the gradient of the references.
 //!
 //! Results were checked on Mesa's software Vulkan; no measurement on a card stands behind the sizes.

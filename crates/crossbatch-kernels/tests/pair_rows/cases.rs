@@ -30,7 +30,7 @@ fn terms() -> Vec<(Term, Term)> {
         Term::LogSumExp { scale: 2.0 },
         Term::Circle { scale: 8.0, relaxation: 0.25 },
         Term::AgainstNegatives { scale: 4.0 },
-        Term::AgainstAll { scale: 4.0 },
+        Term::AgainstAll { scale: 6.0 },
     ];
     let negatives = [
         Term::Linear { offset: 0.2 },
@@ -181,13 +181,14 @@ pub(crate) fn case(
         .map(|value| f64::from(middle + 0.2 * value))
         .collect();
     let mut point = Point { anchors, references, thresholds };
-    clear(&case, &mut point);
+    clear(&case, &mut point, |_| ());
     (case, point)
 }
 
-/// Changes references until no condition is in doubt.
-pub(crate) fn clear(case: &Case, point: &mut Point) {
+/// Changes references until no condition is in doubt; `follow` changes what hangs on them.
+pub(crate) fn clear(case: &Case, point: &mut Point, follow: impl Fn(&mut Point)) {
     for round in 0..200 {
+        follow(point);
         let mut doubtful: Vec<usize> =
             rows(case, point, point).into_iter().flat_map(|row| row.doubtful).collect();
         doubtful.sort_unstable();

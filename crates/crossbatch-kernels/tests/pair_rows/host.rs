@@ -306,14 +306,13 @@ fn fold(term: Term, pairs: &[Violation], against: Option<f64>) -> Side {
         }
         Term::AgainstAll { .. } if pairs.is_empty() => (0.0, 0.0),
         Term::AgainstAll { scale } => {
-            let scale = f64::from(scale);
-            let against = against.expect("a negative side");
-            let (own, _) = log_sum(&|_| -scale);
-            let most = own.max(against);
-            let total = most + ((own - most).exp() + (against - most).exp()).ln();
-            coupling = (against - total).exp();
+            let (scale, against) = (f64::from(scale), against.expect("a negative side"));
+            let most = pairs.iter().map(|pair| -scale * pair.u).fold(against, f64::max);
+            let own = sum(&|pair| (-scale * pair.u - most).exp());
+            let all = own + (against - most).exp();
+            coupling = (against - most).exp() / all;
             let mean = sum(&|pair| scale * pair.u) / sum(&|_| 1.0);
-            (total + mean, scale * coupling)
+            (most + all.ln() + mean, scale - scale * own / all)
         }
     };
     Side { number, slope, coupling }

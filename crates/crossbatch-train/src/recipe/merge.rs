@@ -1,6 +1,6 @@
 //! Defaults < recipe file < `--set`, with every key accounted for.
 
-use serde::{Deserialize, de::IntoDeserializer};
+use serde::Deserialize;
 use toml::{
     Table, Value,
     de::{DeTable, DeValue},
@@ -144,6 +144,29 @@ struct Leaf {
     source: Source,
 }
 
+/// A value that may hold tables, as TOML's own type.
+fn plain_value(value: &DeValue<'_>, text: &str) -> Value {
+    match value {
+        DeValue::Array(values) => {
+            Value::Array(values.iter().map(|value| plain_spanned(value, text)).collect())
+        }
+        DeValue::Table(table) => Value::Table(
+            table
+                .iter()
+                .map(|(key, value)| (key.get_ref().to_string(), plain_spanned(value, text)))
+                .collect(),
+        ),
+        _ => unreachable!("scalars have text of their own"),
+    }
+}
+
+fn plain_spanned(value: &toml::Spanned<DeValue<'_>>, text: &str) -> Value {
+    match value.get_ref() {
+        inner @ (DeValue::Array(_) | DeValue::Table(_)) => plain_value(inner, text),
+        _ => parse_value(&text[value.span()]),
+    }
+}
+
 /// What other keys there are hangs on the kind of a thing.
 fn kinds_first(leaves: &mut [Leaf]) {
     leaves.sort_by_key(|leaf| !leaf.key.ends_with(".kind"));
@@ -178,8 +201,7 @@ fn leaves(
                 inner => {
                     // An array of tables has no text of its own.
                     let value = match inner {
-                        DeValue::Array(_) => Value::deserialize(inner.clone().into_deserializer())
-                            .expect("what was parsed is a value"),
+                        DeValue::Array(_) => plain_value(inner, text),
                         _ => parse_value(&text[value.span()]),
                     };
                     found.push(Leaf { key, value, source });

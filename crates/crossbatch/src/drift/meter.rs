@@ -161,7 +161,7 @@ impl DriftMeter {
         let shape = records.front().map_or(0, |(_, values)| values.len());
         assert!(records.is_empty() || *dim > 0 && shape % dim == 0, "{shape} numbers of {dim}");
         assert!(records.iter().all(|(_, values)| values.len() == shape), "records of two shapes");
-        let mut steps = records.iter().map(|(step, _)| step);
+        let steps = records.iter().map(|(step, _)| step);
         assert!(steps.is_sorted_by(|old, new| old < new), "the records' steps do not rise");
         self.state = state;
     }

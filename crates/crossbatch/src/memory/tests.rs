@@ -134,9 +134,10 @@ fn references_are_the_whole_memory_and_say_what_counts() {
 
 /// Where the elements of a tensor of the CPU backend lie.
 fn address(tensor: &Tensor<2>) -> usize {
-    use burn::backend::{DispatchKindConversion, Flex};
+    use burn::backend::{DispatchKindConversion, DispatchTensor, Flex};
     let tensor = tensor.clone().inner().into_dispatch();
-    let tensor = DispatchKindConversion::<Flex>::try_into_backend(tensor).unwrap().float();
+    let tensor = <DispatchTensor as DispatchKindConversion<Flex>>::try_into_backend(tensor);
+    let tensor = tensor.unwrap().float();
     match tensor.dtype() {
         burn::tensor::DType::F32 => tensor.storage::<f32>().as_ptr() as usize,
         _ => tensor.storage::<burn::tensor::f16>().as_ptr() as usize,

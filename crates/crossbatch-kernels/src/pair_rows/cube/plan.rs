@@ -57,6 +57,7 @@ impl From<Term> for Numbers {
                 Self { fold: Fold::Circle, scale, shift: 2.0 * relaxation }
             }
             Term::AgainstNegatives { scale } => Self { fold: Fold::Against, scale, shift: 0.0 },
+            Term::AgainstAll { .. } => unreachable!("this term is not served"),
         }
     }
 }
@@ -108,7 +109,9 @@ impl Plan {
 /// Whether the kernels do this; what they do not is left to the reference body.
 pub(super) fn served(options: &PairRowsOptions, batch: usize, dim: usize) -> bool {
     let body = match options.program.body {
-        Body::Sides { negatives, .. } => negatives.semi_hard.is_none(),
+        Body::Sides { positive, negatives, .. } => {
+            negatives.semi_hard.is_none() && !matches!(positive, Term::AgainstAll { .. })
+        }
         Body::Triplets { .. } => false,
     };
     body && batch > 0 && (1..=LONGEST).contains(&dim) && options.filled > 0

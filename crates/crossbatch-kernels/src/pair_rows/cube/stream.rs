@@ -9,6 +9,7 @@
 //! Logarithms of sums keep the largest exponent so far and scale what they have when it grows.
 
 use super::plan::{Fold, Metric, Plan, SLICE, UNITS};
+use crate::pair_rows::program::SAME;
 use burn_cubecl::cubecl;
 use cubecl::prelude::*;
 
@@ -112,9 +113,9 @@ fn closeness(raw: f32, #[comptime] metric: Metric) -> f32 {
     if comptime!(metric == Metric::Dot) {
         raw
     } else if comptime!(metric == Metric::Root) {
-        -(raw.max(0.0f32).sqrt())
+        -(raw.sqrt())
     } else {
-        -raw.max(0.0f32)
+        -raw
     }
 }
 
@@ -286,16 +287,18 @@ pub(super) fn stream<F: Float>(
             }
             sync_cube();
         }
+        if comptime!(metric == Metric::Centred) {
+            square -= sum * sum / f32::cast_from(dim);
+        }
         #[unroll]
         for r in 0..rows {
-            let raw = if comptime!(metric == Metric::Dot) {
+            close[r * UNITS + unit] = if comptime!(metric == Metric::Dot) {
                 products[r]
-            } else if comptime!(metric == Metric::Centred) {
-                norms[r] + (square - sum * sum / f32::cast_from(dim)) - 2.0f32 * products[r]
             } else {
-                norms[r] + square - 2.0f32 * products[r]
+                let both = norms[r] + square;
+                let squared = both - 2.0f32 * products[r];
+                select(squared < SAME * both, 0.0f32, squared)
             };
-            close[r * UNITS + unit] = raw;
         }
         sync_cube();
 

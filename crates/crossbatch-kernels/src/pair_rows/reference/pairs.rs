@@ -1,8 +1,8 @@
 //! Which pairs there are, how close they are, and how gradients by the closeness become gradients by the rows.
 
 use super::super::PairRowsOptions;
-use super::program::Closeness;
-use super::tensor::{above_number, below_number, bools, row_sum, with};
+use super::program::{Closeness, SAME};
+use super::tensor::{above, above_number, below_number, bools, row_sum, with};
 use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{IntDType, Shape, Slice};
@@ -151,12 +151,10 @@ fn closeness<B: Backend>(
     }
     let squares = |rows: &FloatTensor<B>| row_sum::<B>(B::float_mul(rows.clone(), rows.clone()));
     let squares = B::float_add(squares(anchors), B::float_transpose(squares(references)));
-    let squared = B::float_sub(squares, B::float_mul_scalar(products, 2.0.into()));
-    // Rounding may go below 0. Written so that what is no number stays so.
-    let squared = {
-        let below = below_number::<B>(squared.clone(), 0.0);
-        B::float_mask_fill(squared, below, 0.0.into())
-    };
+    let squared = B::float_sub(squares.clone(), B::float_mul_scalar(products, 2.0.into()));
+    // Written so that what is no number stays so.
+    let same = above::<B>(B::float_mul_scalar(squares, SAME.into()), squared.clone());
+    let squared = B::float_mask_fill(squared, same, 0.0.into());
     B::float_neg(if kind == Closeness::Distance { B::float_sqrt(squared) } else { squared })
 }
 

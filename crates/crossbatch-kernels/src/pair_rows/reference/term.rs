@@ -44,27 +44,12 @@ pub(super) fn fold<B: Backend>(
             (sum(pairs.weigh(value)), B::float_mul_scalar(slope, scale.into()))
         }
         Term::AgainstAll { scale } => {
-            let against = against.expect("a program has a negative side to stand against").clone();
-            let exponent = B::float_mul_scalar(u, scale.into());
-            let (own, share) =
-                log_sum_exp(pairs, B::float_neg(exponent.clone()), &selected, &count);
-            // ln(e^own + e^against), of which one may be that of no pair.
-            let apart = B::float_sub(own.clone(), against.clone());
-            let (rest, _) = softplus::<B>(B::float_neg(B::float_abs(apart.clone())));
-            let most =
-                B::float_mask_where(own.clone(), below_number::<B>(apart, 0.0), against.clone());
-            let log_sum = B::float_add(most, rest);
-            let ones = B::float_add_scalar(zeros::<B>(&exponent), 1.0.into());
-            let any = above_number::<B>(count.clone(), 0.0);
-            let weights = pairs.weigh(ones);
-            let weight = with::<B>(sum(weights.clone()), any.clone(), 1.0);
-            let mean = B::float_div(sum(pairs.weigh(exponent)), weight.clone());
-            let outweighed = B::float_mul(share, B::float_exp(B::float_sub(own, log_sum.clone())));
-            let by = B::float_sub(B::float_div(weights, weight), outweighed);
-            let past = B::float_exp(B::float_sub(against, log_sum.clone()));
-            coupling = with::<B>(past, any.clone(), 0.0);
-            let number = with::<B>(B::float_add(log_sum, mean), any, 0.0);
-            (number, B::float_mul_scalar(by, scale.into()))
+            let against = against.expect("a program has a negative side to stand against");
+            let z = B::float_mul_scalar(u, scale.into());
+            let outweighing = log_sum_exp(pairs, B::float_neg(z.clone()), &selected, &count);
+            let all = against_all(pairs, z, &selected, &count, outweighing, against);
+            coupling = all.coupling;
+            (all.number, B::float_mul_scalar(all.by, scale.into()))
         }
         Term::LogSumExp { scale } => {
             let exponent = B::float_mul_scalar(u, scale.into());
@@ -114,4 +99,39 @@ fn log_sum_exp<B: Backend>(
     let sum = with::<B>(row_sum::<B>(parts.clone()), any.clone(), 1.0);
     let number = B::float_add(most, B::float_log(sum.clone()));
     (with::<B>(number, any, EMPTY.into()), B::float_div(parts, sum))
+}
+
+struct AgainstAll<B: Backend> {
+    number: FloatTensor<B>,
+    by: FloatTensor<B>,
+    coupling: FloatTensor<B>,
+}
+
+/// The logarithm of the sum with the negatives' exponential, plus the mean of `z`; its derivative by `z`.
+fn against_all<B: Backend>(
+    pairs: &Pairs<B>,
+    z: FloatTensor<B>,
+    selected: &BoolTensor<B>,
+    count: &FloatTensor<B>,
+    (own, share): (FloatTensor<B>, FloatTensor<B>),
+    against: &FloatTensor<B>,
+) -> AgainstAll<B> {
+    let any = above_number::<B>(count.clone(), 0.0);
+    // ln(exp(own) + exp(against)), from the larger one since the other may be `EMPTY`; and the parts of both.
+    let apart = B::float_sub(own.clone(), against.clone());
+    let (less, _) = softplus::<B>(B::float_neg(B::float_abs(apart.clone())));
+    let larger = B::float_mask_where(own, below_number::<B>(apart.clone(), 0.0), against.clone());
+    let all = B::float_add(larger, less);
+    let (_, own_part) = softplus::<B>(apart);
+    let sum = |values| row_sum::<B>(with::<B>(values, selected.clone(), 0.0));
+    let ones = B::float_add_scalar(zeros::<B>(&z), 1.0.into());
+    let weight = pairs.weigh(ones);
+    let total = with::<B>(sum(weight.clone()), any.clone(), 1.0);
+    let mean = B::float_div(sum(pairs.weigh(z)), total.clone());
+    let coupling = B::float_add_scalar(B::float_neg(own_part.clone()), 1.0.into());
+    AgainstAll {
+        number: with::<B>(B::float_add(all, mean), any.clone(), 0.0),
+        by: B::float_sub(B::float_div(weight, total), B::float_mul(share, own_part)),
+        coupling: with::<B>(coupling, any, 0.0),
+    }
 }

@@ -20,7 +20,7 @@ import sys
 
 # Every trial is the recipe with these keys.
 COMMON = {
-    "steps": 2000,
+    "steps": 1000,
     "threads": 1,
     "compare-without-memory": "false",
     "data.validation": 0.1,
@@ -45,7 +45,7 @@ WITHOUT = [
 ]
 MEMORY = {"memory.size": 9640, "memory.start": 200, "memory.weight": 1.0}
 WITH = [
-    {"loss.reduction": "pair-mean", "optimizer.lr": 3e-3, "memory.start": 1000},
+    {"loss.reduction": "pair-mean", "optimizer.lr": 3e-3, "memory.start": 500},
     {"loss.reduction": "pair-mean", "optimizer.lr": 3e-3, "memory.weight": 3.0},
     {"loss.reduction": "pair-mean", "optimizer.lr": 3e-3, "memory.correction": "kalman"},
     {"loss.reduction": "sum", "optimizer.lr": 3e-3, "memory.weight": 0.1, "memory.ramp": 500},

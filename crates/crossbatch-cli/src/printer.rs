@@ -258,6 +258,9 @@ mod tests {
             batch_active_negatives: 40.0,
             memory_positives: None,
             memory_active_negatives: None,
+            memory_hardest_negative: None,
+            memory_mean_positive: None,
+            memory_mean_negative: None,
             memory_filled: 0,
             images: 64,
             seconds: 1.0,
@@ -271,6 +274,9 @@ mod tests {
             memory_loss: Some(1.0),
             memory_positives: Some(8.0),
             memory_active_negatives: Some(12_300.0),
+            memory_hardest_negative: Some(0.25),
+            memory_mean_positive: Some(0.25),
+            memory_mean_negative: Some(0.25),
             memory_filled: 640,
             ..event()
         };

@@ -1,4 +1,9 @@
 //! Integration tests of crossbatch, one binary.
 
+mod common;
+mod golden;
 mod gradient;
 mod memory;
+mod miners;
+mod objective;
+mod registry;

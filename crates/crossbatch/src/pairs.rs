@@ -164,3 +164,52 @@ fn anchors(embeddings: Tensor<2>, rows: Rows<'_>, own: &[i32]) -> Anchors {
         own: Tensor::from_data(TensorData::new(own.to_vec(), [batch]), (&device, DType::I32)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ContrastiveLoss, Reduction, pair_loss};
+    use burn::tensor::Device;
+
+    /// Positive and negative pairs.
+    fn counts(pairs: &Pairs<'_>) -> (f32, f32) {
+        let loss = ContrastiveLoss::default();
+        let statistics = pair_loss(&loss, pairs, Reduction::Sum).statistics;
+        (statistics.positives().into_scalar(), statistics.negatives().into_scalar())
+    }
+
+    #[test]
+    fn the_diagonal_is_neither_positive_nor_negative() {
+        let embeddings = Tensor::<2>::ones([3, 1], &Device::flex());
+        // Two different rows of the same image (ids 0, 0) are a true positive pair, equal as they are.
+        let rows = Rows { labels: &[3, 3, 4], ids: &[0, 0, 1] };
+        assert_eq!(counts(&Pairs::within_batch(embeddings, rows)), (2.0, 4.0));
+    }
+
+    #[test]
+    fn only_the_slot_just_written_is_a_self_pair() {
+        let device = Device::flex();
+        let mut memory = Memory::new(4, 1, &device);
+        let rows = Rows { labels: &[1, 2], ids: &[10, 20] };
+        let embeddings = Tensor::<2>::ones([2, 1], &device);
+        memory.enqueue(embeddings.clone(), rows, 0).unwrap();
+        let own = memory.enqueue(embeddings.clone(), rows, 1).unwrap();
+        assert_eq!(own, [2, 3]);
+        let pairs = |same_image| {
+            counts(&Pairs::with_memory(embeddings.clone(), rows, &memory, &own, same_image))
+        };
+        // Slots 0 and 1 are the same images from an older step: positives; slots 2 and 3 are the rows themselves.
+        assert_eq!(pairs(SameImage::Keep), (2.0, 4.0));
+        assert_eq!(pairs(SameImage::Drop), (0.0, 4.0));
+    }
+
+    #[test]
+    #[should_panic(expected = "1 own slots for 2 embeddings")]
+    fn every_anchor_needs_its_slot() {
+        let device = Device::flex();
+        let memory = Memory::new(4, 1, &device);
+        let rows = Rows { labels: &[1, 2], ids: &[10, 20] };
+        let embeddings = Tensor::<2>::ones([2, 1], &device);
+        let _ = Pairs::with_memory(embeddings, rows, &memory, &[0], SameImage::Keep);
+    }
+}

@@ -76,3 +76,50 @@ impl PairStatistics {
         values.sum() / any(pairs).sum().clamp_min(1.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tensor};
+
+    use crate::{ContrastiveLoss, Pairs, Reduction, Rows, pair_loss};
+
+    #[test]
+    fn counts_and_similarities_of_three_rows() {
+        let rows = Tensor::from_data([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]], &Device::flex());
+        let pairs = Pairs::within_batch(rows, Rows { labels: &[0, 0, 1], ids: &[0, 1, 2] });
+        let loss = ContrastiveLoss { margin: 0.7, ..Default::default() };
+        let statistics = pair_loss(&loss, &pairs, Reduction::Sum).statistics;
+        let close = |found: Tensor<1>, expected: f32| {
+            let found = found.into_scalar::<f32>();
+            assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+        };
+        assert_eq!(statistics.anchors(), 3);
+        close(statistics.positives(), 2.0);
+        close(statistics.active_positives(), 2.0);
+        // 0.6 and 0.96, each seen from both sides; only 0.96 is beyond the margin.
+        close(statistics.negatives(), 4.0);
+        close(statistics.active_negatives(), 2.0);
+        close(statistics.mean_positive(), 0.8);
+        close(statistics.mean_negative(), (0.6 + 0.96) / 2.0);
+        // The third row has no positive.
+        close(statistics.hardest_positive(), 0.8);
+        close(statistics.hardest_negative(), (0.6 + 0.96 + 0.96) / 3.0);
+    }
+
+    #[test]
+    fn no_pairs_are_zeros() {
+        let rows = Tensor::from_data([[1.0, 0.0]], &Device::flex());
+        let pairs = Pairs::within_batch(rows, Rows { labels: &[0], ids: &[0] });
+        let loss = ContrastiveLoss::default();
+        let statistics = pair_loss(&loss, &pairs, Reduction::Sum).statistics;
+        for value in [
+            statistics.positives(),
+            statistics.mean_positive(),
+            statistics.mean_negative(),
+            statistics.hardest_positive(),
+            statistics.hardest_negative(),
+        ] {
+            assert_eq!(value.into_scalar::<f32>(), 0.0);
+        }
+    }
+}

@@ -34,9 +34,3 @@ impl Default for LossConfig {
         Self::Contrastive(ContrastiveLoss::default())
     }
 }
-
-impl Default for LossKind {
-    fn default() -> Self {
-        Self::Contrastive
-    }
-}

@@ -48,6 +48,7 @@ pub(crate) enum Command {
     /// Look at the data sets
     #[command(subcommand)]
     Data(DataCommand),
+    Plan(PlanArgs),
     Losses(LossesArgs),
     /// Time what a training step does
     #[command(subcommand)]
@@ -206,6 +207,30 @@ pub(crate) struct DataShowArgs {
     /// Images of each class on the sheet
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) images: usize,
+}
+
+/// Tell what a training run will take, without starting it
+///
+/// Takes the recipe as `crossbatch train` does, and refuses what that would refuse. Prints parameters, bytes,
+/// arithmetic of a step, steps of an epoch, and how many negatives an anchor meets. Images are not read.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch plan
+  crossbatch plan recipes/omniglot.toml --data path/to/omniglot
+  crossbatch plan --set memory.size=50% --set batch.classes=32 --format json")]
+pub(crate) struct PlanArgs {
+    /// Recipe in TOML; every key is optional (docs/recipe.md lists them)
+    #[arg(value_name = "RECIPE.toml")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Images, as for `crossbatch train`
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// Override a key of the recipe; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 /// List the losses, or print the page of one

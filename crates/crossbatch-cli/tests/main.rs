@@ -6,6 +6,7 @@ mod data;
 mod embed;
 mod eval;
 mod losses;
+mod plan;
 mod search;
 mod support;
 mod train;

@@ -67,6 +67,14 @@ impl Embedder {
         l2_normalize(self.head.forward(self.backbone.forward(images, mode)))
     }
 
+    pub(crate) fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    pub(crate) fn head(&self) -> &Linear {
+        &self.head
+    }
+
     /// Every parameter and running statistic, with PyTorch's names and layouts.
     pub fn state_dict(&self) -> StateDict {
         let mut collector = Collector::default();

@@ -16,12 +16,14 @@
 //! ```
 
 mod backbone;
+mod cost;
 mod embedder;
 mod init;
 mod layer;
 mod weights;
 
 pub use backbone::{Backbone, BackboneKind, Conv4};
+pub use cost::NetworkCost;
 pub use embedder::{Embedder, EmbedderConfig};
 pub use layer::{BatchNorm2d, Conv2d, Linear, Mode, l2_normalize};
 pub use weights::{

@@ -152,7 +152,7 @@ fn fingerprint<'a>(rows: impl Iterator<Item = (&'a str, &'a u32)>) -> String {
 }
 
 /// Classes renumbered `0..n` in ascending order.
-fn dense(classes: &[u32]) -> (Vec<u32>, usize) {
+pub(crate) fn dense(classes: &[u32]) -> (Vec<u32>, usize) {
     let mut distinct = classes.to_vec();
     distinct.sort_unstable();
     distinct.dedup();

@@ -14,6 +14,7 @@ mod extract;
 mod files;
 mod fill;
 mod folder;
+mod forecast;
 mod recipe;
 mod run;
 mod sinks;
@@ -28,6 +29,7 @@ pub use events::{Evaluation, Observer, Phase, Silent, StepEvent};
 pub use extract::{embed, embed_pixels, evaluate_model, evaluate_raw};
 pub use files::write_atomically;
 pub use folder::{RunFolder, TrainedModel};
+pub use forecast::{Bytes, Flops, Forecast, forecast};
 pub use recipe::{
     BatchRecipe, CorrectionKind, DataRecipe, DeviceChoice, DriftRecipe, EvaluationRecipe,
     FORMAT_VERSION, Fill, LossRecipe, MemoryRecipe, MemorySize, ModelRecipe, OptimizerKind,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use burn::tensor::Device;
+use crossbatch_data::EpochPlan;
 use crossbatch_models::Embedder;
 
 use crate::{
@@ -78,7 +79,7 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
     // Fails early, before anything is measured or written.
     let trainer = Trainer::new(&recipe, &data.train)?;
     let slots = trainer.slots();
-    warn_of(&trainer, &recipe, observer);
+    warn_of(trainer.plan(), slots, &recipe, observer);
     drop(trainer);
 
     let folder = match existing {
@@ -135,8 +136,8 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
 }
 
 /// What a user should know before minutes are spent.
-fn warn_of(trainer: &Trainer<'_>, recipe: &Recipe, observer: &dyn Observer) {
-    let (refilled, single) = (trainer.refilled_classes(), trainer.single_classes());
+pub(crate) fn warn_of(plan: &EpochPlan, slots: usize, recipe: &Recipe, observer: &dyn Observer) {
+    let (refilled, single) = (plan.refilled_classes, plan.single_classes);
     let images = recipe.batch.images;
     if refilled > 0 {
         observer.warn(&format!(
@@ -148,7 +149,7 @@ fn warn_of(trainer: &Trainer<'_>, recipe: &Recipe, observer: &dyn Observer) {
             "{single} training classes have a single image; a batch takes it {images} times, so that its only positives are itself"
         ));
     }
-    if trainer.slots() > 0 && recipe.memory.start >= recipe.steps {
+    if slots > 0 && recipe.memory.start >= recipe.steps {
         observer.warn(&format!(
             "the memory is never used: `memory.start = {}`, but there are only {} steps",
             recipe.memory.start, recipe.steps

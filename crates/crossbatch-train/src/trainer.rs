@@ -48,16 +48,8 @@ impl<'a> Trainer<'a> {
     /// If the classes do not allow the recipe's batches, or a batch does not fit the memory.
     pub fn new(recipe: &'a Recipe, data: &'a LoadedSplit) -> Result<Self, Error> {
         let device = Device::flex().autodiff();
-        // First, so that too many classes are not blamed on the memory.
-        let plan = Self::plan(recipe, data, 0)?;
-        let batch = recipe.batch.classes * recipe.batch.images;
-        let slots = recipe.memory.size.slots(data.images.len());
-        if recipe.memory.size.is_on() && slots < batch {
-            let size = recipe.memory.size.to_string();
-            return Err(Error::MemoryTooSmall { size, slots, batch });
-        }
+        let (plan, slots) = check(recipe, &data.labels)?;
         let dim = recipe.model.embedding_size;
-        check_room(recipe, slots)?;
         let embedder = Embedder::new(&recipe.embedder_config(), recipe.seed, &device);
         let step = Step {
             optimizer: optimizer(&recipe.optimizer),
@@ -73,19 +65,6 @@ impl<'a> Trainer<'a> {
         let drift = (recipe.drift.every > 0).then(|| DriftWatch::new(recipe, data)).transpose()?;
         let position = Position::default();
         Ok(Self { recipe, data, device, step, plan, position, kept: None, drift })
-    }
-
-    fn plan(recipe: &Recipe, data: &LoadedSplit, epoch: u64) -> Result<EpochPlan, Error> {
-        let batch = &recipe.batch;
-        let plan = plan_epoch(
-            batch.sampler,
-            &data.labels,
-            batch.classes,
-            batch.images,
-            recipe.seed,
-            epoch,
-        )?;
-        Ok(plan)
     }
 
     /// The network as it stands.
@@ -108,14 +87,9 @@ impl<'a> Trainer<'a> {
         self.step.memory.as_ref().map_or(0, Memory::capacity)
     }
 
-    /// Classes with fewer images than a batch takes of each, so that images repeat within a batch.
-    pub fn refilled_classes(&self) -> usize {
-        self.plan.refilled_classes
-    }
-
-    /// Classes with a single image: a batch takes that image several times.
-    pub fn single_classes(&self) -> usize {
-        self.plan.single_classes
+    /// The batches of the current epoch.
+    pub(crate) fn plan(&self) -> &EpochPlan {
+        &self.plan
     }
 
     /// Refuses weights that are no numbers, so that they are neither measured nor saved.
@@ -149,7 +123,7 @@ impl<'a> Trainer<'a> {
     /// Goes back to where [`save`](Self::save) was called.
     pub(crate) fn restore(&mut self, folder: &std::path::Path) -> Result<(), Error> {
         self.position = checkpoint::restore(folder, &mut self.step, self.drift.as_mut())?;
-        self.plan = Self::plan(self.recipe, self.data, self.position.epoch)?;
+        self.plan = batches(self.recipe, &self.data.labels, self.position.epoch)?;
         self.kept = Some(self.position.step);
         Ok(())
     }
@@ -164,7 +138,7 @@ impl<'a> Trainer<'a> {
         while self.position.taken >= self.plan.batches.len() {
             self.position.epoch += 1;
             self.position.taken = 0;
-            self.plan = Self::plan(self.recipe, self.data, self.position.epoch)?;
+            self.plan = batches(self.recipe, &self.data.labels, self.position.epoch)?;
         }
         if self.position.step >= self.recipe.memory.start {
             self.start_memory(self.position.step)?;
@@ -249,6 +223,27 @@ fn parameter_lrs(recipe: &Recipe) -> Vec<f64> {
     let terms = recipe.loss.terms();
     let losses = recipe.loss.all().zip(&terms).filter(|(_, term)| term.learns());
     losses.map(|(loss, _)| loss.parameter_lr).collect()
+}
+
+/// The batches of an epoch of images with these dense labels.
+pub(crate) fn batches(recipe: &Recipe, labels: &[u32], epoch: u64) -> Result<EpochPlan, Error> {
+    let batch = &recipe.batch;
+    let (classes, images) = (batch.classes, batch.images);
+    Ok(plan_epoch(batch.sampler, labels, classes, images, recipe.seed, epoch)?)
+}
+
+/// The first epoch's batches and the memory's slots, where the images' classes and this machine allow them.
+pub(crate) fn check(recipe: &Recipe, labels: &[u32]) -> Result<(EpochPlan, usize), Error> {
+    // First, so that too many classes are not blamed on the memory.
+    let plan = batches(recipe, labels, 0)?;
+    let batch = recipe.batch.classes * recipe.batch.images;
+    let slots = recipe.memory.size.slots(labels.len());
+    if recipe.memory.size.is_on() && slots < batch {
+        let size = recipe.memory.size.to_string();
+        return Err(Error::MemoryTooSmall { size, slots, batch });
+    }
+    check_room(recipe, slots)?;
+    Ok((plan, slots))
 }
 
 /// Refuses a memory that cannot be allocated, or whose slots cannot be numbered.

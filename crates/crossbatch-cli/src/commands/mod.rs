@@ -5,6 +5,8 @@ mod data;
 mod embed;
 mod eval;
 pub(crate) mod losses;
+mod plan;
+mod recipe;
 mod search;
 mod train;
 
@@ -29,6 +31,7 @@ pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Search(args) => search::run(args, common, printer),
         Command::Data(DataCommand::List(args)) => data::list(args, common, printer),
         Command::Data(DataCommand::Show(args)) => data::show(args, common, printer),
+        Command::Plan(args) => plan::run(args, common, printer),
         Command::Losses(args) => losses::run(args, printer),
         Command::Bench(BenchCommand::Memory(args)) => bench::memory(args, common, printer),
     }?;

@@ -11,7 +11,7 @@ use crossbatch_train::{
     Observer, Outcome, Phase, Recipe, RunConfig, RunFolder, Summary, run as run_recipe,
 };
 
-use super::use_threads;
+use super::{recipe, use_threads};
 use crate::{
     args::{Common, TrainArgs},
     printer::Printer,
@@ -26,20 +26,11 @@ pub(crate) fn run(
     common: &Common,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
-    let mut settings = args.set.clone();
-    settings.extend(common.settings());
-    if let Some(data) = &args.data {
-        // Written as a TOML string, so that no character of a path is taken for syntax.
-        let text = data.to_str().with_context(|| {
-            format!("cannot use the path {}: a recipe is UTF-8 text; rename it", data.display())
-        })?;
-        let path = serde_json::to_string(text).context("a path is text")?;
-        settings.push(format!("data.path={path}"));
-    }
+    let settings = recipe::settings(&args.set, args.data.as_deref(), common)?;
     let (recipe, folder) = match &args.resume {
         Some(run) => (resumed(run, &settings)?, run.clone()),
         None => {
-            let recipe = read_recipe(args.recipe.as_deref(), &settings)?;
+            let recipe = recipe::read(args.recipe.as_deref(), &settings)?;
             let folder = args.out.clone().unwrap_or_else(|| default_folder(&recipe));
             (recipe, folder)
         }
@@ -73,38 +64,6 @@ pub(crate) fn run(
             Ok(ExitCode::from(130))
         }
     }
-}
-
-/// Keys that point at somebody's own data.
-const OWN_DATA: [&str; 4] = ["data.path", "data.kind", "data.train-list", "data.test-list"];
-
-fn read_recipe(path: Option<&Path>, settings: &[String]) -> anyhow::Result<Recipe> {
-    let key = |setting: &String| setting.split('=').next().unwrap_or_default().trim().to_owned();
-    let own_data = settings.iter().any(|setting| OWN_DATA.contains(&&key(setting)[..]));
-    let recipe = match path {
-        Some(path) => {
-            let text = fs_err::read_to_string(path)
-                .with_context(|| format!("cannot read the recipe {}", path.display()))?;
-            Recipe::from_sources(Some((&text, &path.to_string_lossy())), settings)?
-        }
-        // The built-in recipe is for the built-in data; other data is recognised.
-        None if own_data => {
-            let text = Recipe::BUILT_IN.replace("kind = \"glyphs\"\n", "");
-            let mut recipe = Recipe::from_sources(Some((&text, "built-in recipe")), settings)?;
-            recipe.name = data_name(&recipe);
-            recipe
-        }
-        None => Recipe::from_sources(Some((Recipe::BUILT_IN, "glyphs")), settings)?,
-    };
-    Ok(recipe)
-}
-
-/// A run on somebody's own data is called after it.
-fn data_name(recipe: &Recipe) -> String {
-    let data = &recipe.data;
-    let path = data.path.as_deref().or(data.train_list.as_deref()).unwrap_or(Path::new("glyphs"));
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    path.file_stem().map_or("run".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn resumed(run: &Path, settings: &[String]) -> anyhow::Result<Recipe> {

@@ -2,6 +2,7 @@ use burn::{module::Module, tensor::Tensor};
 use crossbatch_kernels::max_pool2d;
 
 use crate::{
+    cost::Tally,
     init::Initializer,
     layer::{BatchNorm2d, Conv2d, Mode},
 };
@@ -53,5 +54,16 @@ impl Conv4 {
             if index < last { max_pool2d(features, 2, 2) } else { features }
         });
         features.flatten(1, 3)
+    }
+
+    pub(crate) fn tally(&self, tally: &mut Tally) {
+        let last = self.blocks.len() - 1;
+        for (index, block) in self.blocks.iter().enumerate() {
+            tally.conv(&block.conv);
+            tally.norm(&block.norm);
+            if index < last {
+                tally.pool(2);
+            }
+        }
     }
 }

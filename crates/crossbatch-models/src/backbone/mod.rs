@@ -9,7 +9,7 @@ use std::{fmt, str::FromStr};
 use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{init::Initializer, layer::Mode};
+use crate::{cost::Tally, init::Initializer, layer::Mode};
 
 /// Name of a backbone, as in a recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,13 @@ impl Backbone {
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
         match self {
             Self::Conv4(network) => network.forward(images, mode),
+        }
+    }
+
+    /// Its layers, in the order of `forward`.
+    pub(crate) fn tally(&self, tally: &mut Tally) {
+        match self {
+            Self::Conv4(network) => network.tally(tally),
         }
     }
 }

@@ -2,3 +2,4 @@
 
 mod gradient;
 mod memory;
+mod staleness;

@@ -132,7 +132,7 @@ mod tests {
             memory.enqueue(row(x, y), Rows { labels: &[label], ids: &[0] }, step).unwrap();
         }
         let histogram = AgeHistogram::of(&memory, 3);
-        assert_eq!((&histogram.edges[..], &histogram.counts[..]), (&[0, 4, 8][..], &[2, 1, 1][..]));
+        assert_eq!((&histogram.edges[..], &histogram.counts[..]), (&[0, 4, 8][..], &[1, 2, 1][..]));
 
         let ints = |values: [i32; 2]| Tensor::<1, Int>::from_data(values, &device);
         let anchors = Anchors {

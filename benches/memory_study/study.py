@@ -29,26 +29,24 @@ COMMON = {
     "optimizer.schedule": "cosine",
 }
 
-# Nine trials a side: five in common, and four that only this side has a use for.
+# Ten trials a side: six in common, and four that only this side has a use for.
 SHARED = [
-    {"loss.reduction": "sum", "optimizer.lr": 1e-3},
-    {"loss.reduction": "sum", "optimizer.lr": 3e-3},
-    {"loss.reduction": "pair-mean", "optimizer.lr": 1e-3},
-    {"loss.reduction": "pair-mean", "optimizer.lr": 3e-3},
-    {"loss.reduction": "anchor-mean", "optimizer.lr": 3e-3},
+    {"loss.reduction": reduction, "optimizer.lr": lr}
+    for reduction in ("sum", "pair-mean", "anchor-mean")
+    for lr in (3e-4, 1e-3)
 ]
 WITHOUT = [
-    {"loss.reduction": "pair-mean", "optimizer.lr": 3e-3, "loss.margin": 0.4},
-    {"loss.reduction": "pair-mean", "optimizer.lr": 1e-2},
-    {"loss.reduction": "sum", "optimizer.lr": 3e-4},
-    {"loss.reduction": "anchor-mean", "optimizer.lr": 1e-2},
+    {"loss.reduction": "sum", "optimizer.lr": 1e-4},
+    {"loss.reduction": "sum", "optimizer.lr": 3e-4, "loss.margin": 0.4},
+    {"loss.reduction": "sum", "optimizer.lr": 3e-4, "loss.margin": 0.6},
+    {"loss.reduction": "pair-mean", "optimizer.lr": 3e-4, "loss.margin": 0.4},
 ]
 MEMORY = {"memory.size": 9640, "memory.start": 200, "memory.weight": 1.0}
 WITH = [
-    {"loss.reduction": "pair-mean", "optimizer.lr": 3e-3, "memory.start": 500},
-    {"loss.reduction": "pair-mean", "optimizer.lr": 3e-3, "memory.weight": 3.0},
-    {"loss.reduction": "pair-mean", "optimizer.lr": 3e-3, "memory.correction": "kalman"},
-    {"loss.reduction": "sum", "optimizer.lr": 3e-3, "memory.weight": 0.1, "memory.ramp": 500},
+    {"loss.reduction": "pair-mean", "optimizer.lr": 3e-4, "memory.start": 500},
+    {"loss.reduction": "pair-mean", "optimizer.lr": 3e-4, "memory.weight": 0.3},
+    {"loss.reduction": "pair-mean", "optimizer.lr": 3e-4, "memory.correction": "kalman"},
+    {"loss.reduction": "sum", "optimizer.lr": 3e-4, "memory.weight": 0.03, "memory.ramp": 300},
 ]
 
 BATCHES = {16: {"batch.classes": 4, "batch.images": 4}, 64: {"batch.classes": 16, "batch.images": 4}}

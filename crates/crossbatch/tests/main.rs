@@ -7,3 +7,4 @@ mod memory;
 mod miners;
 mod objective;
 mod registry;
+mod staleness;

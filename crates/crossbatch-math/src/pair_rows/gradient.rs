@@ -93,7 +93,7 @@ fn of_reference<L: Arithmetic>(pairs: &Pairs<'_>, reference: usize, out: &mut [f
     let problem = pairs.problem;
     let kind = problem.program.closeness;
     let weight = problem.weight(reference);
-    if !(weight > 0.0) {
+    if !problem.counts(reference) {
         return;
     }
     let mut widened = Widened::default();

@@ -148,9 +148,8 @@ impl Stream<'_> {
         let rows = widened.rows(problem.references, problem.dim, first, count, L::LANES);
 
         for j in 0..count {
-            let weight = problem.weight(first + j);
-            weights[j] = weight;
-            kinds[j] = if !(weight > 0.0) {
+            weights[j] = problem.weight(first + j);
+            kinds[j] = if !problem.counts(first + j) {
                 Kind::LeftOut
             } else if self.own.is_some() || self.classes.find(problem.labels[first + j]).is_some() {
                 Kind::Known

@@ -94,6 +94,11 @@ impl Problem<'_> {
         self.weights.map_or(1.0, |weights| weights[reference])
     }
 
+    /// Whether a reference counts at all.
+    pub(super) fn counts(&self, reference: usize) -> bool {
+        self.weight(reference) > 0.0
+    }
+
     /// # Panics
     ///
     /// If the slices' lengths do not belong together.

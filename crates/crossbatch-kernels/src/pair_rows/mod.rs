@@ -1,5 +1,8 @@
 //! The rows of a pair loss: what each anchor's pairs come to, and the gradients, without a `[B, M]` matrix.
 
+// An extension of Burn takes its tensors one by one.
+#![allow(clippy::too_many_arguments)]
+
 mod backward;
 #[cfg(feature = "gpu")]
 mod cube;

@@ -48,7 +48,6 @@ fn rows<B: Backend>(
     }
 }
 
-#[expect(clippy::too_many_arguments)]
 pub(super) fn forward<B: Backend>(
     anchors: FloatTensor<B>,
     references: FloatTensor<B>,
@@ -89,7 +88,6 @@ pub(super) fn forward<B: Backend>(
     )
 }
 
-#[expect(clippy::too_many_arguments)]
 pub(super) fn reference_gradient<B: Backend>(
     upstream: FloatTensor<B>,
     anchors: FloatTensor<B>,

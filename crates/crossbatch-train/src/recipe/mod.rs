@@ -433,7 +433,7 @@ impl Recipe {
             "0 or more",
         )?;
         rule(
-            self.memory.half_life.is_none_or(|half_life| positive(half_life)),
+            self.memory.half_life.is_none_or(positive),
             "memory.half-life",
             text(&self.memory.half_life.unwrap_or_default()),
             "a number of steps above 0",

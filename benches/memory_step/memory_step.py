@@ -1,6 +1,6 @@
 """Times `crossbatch bench memory` beside PyTorch on the very same inputs, and compares values and gradients.
 
-    python memory_step.py PROGRAM [--threads 2] [--rounds 3] [--out FOLDER] [--bank FILE] [--small]
+    python memory_step.py PROGRAM [--threads 2] [--rounds 3] [--out FOLDER] [--docs PAGE] [--bank FILE] [--small]
 
 PROGRAM is the crossbatch binary; peers.py says what stands beside it. Within a case the programs take turns, first one
 way round, then the other, and each is judged by the median of its calls. --bank adds a bank saved from a real run (its
@@ -8,7 +8,10 @@ checkpoint.safetensors). Writes results.json and results.md into FOLDER; exit co
 """
 
 import argparse
+import ctypes
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -16,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytorch_metric_learning
 import torch
 from safetensors.torch import load_file
 
@@ -28,7 +32,7 @@ CASES = [  # loss, batch, entries
     ("contrastive", 256, 55_000),
 ]
 SWEEP = [1_000, 10_000, 100_000, 1_000_000, 4_000_000]
-SMALL = ([("contrastive", 8, 600), ("multi-similarity", 8, 600)], [100, 1_000])
+SMALL = ([("contrastive", 8, 5_000), ("multi-similarity", 8, 5_000)], [100, 1_000])
 SECONDS = 2.0  # of calls of one program before the next one's turn
 TOLERANCE = 2e-4  # relative, of values and of gradients by their length
 
@@ -124,6 +128,8 @@ class Case:
             return found
         field = lambda key: next(int(line.split()[1]) * 1024 for line in status.open() if line.startswith(key))
         for name, peer in self.peers.items():
+            self.anchors.grad = None
+            ctypes.CDLL(None).malloc_trim(0)  # what earlier calls left would hide what this one takes
             Path("/proc/self/clear_refs").write_text("5")  # forgets the highest so far
             before = field("VmRSS")
             self.call(peer)
@@ -138,42 +144,70 @@ class Case:
         return {**about, "seconds": seconds, "differences": differences, "peak_extra_bytes": peaks}
 
 
+def about_this_run():
+    """Date, commit, processor and versions: what a number means nothing without."""
+    root = Path(__file__).resolve().parents[2]
+    commit = subprocess.run(["git", "-C", root, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    cpu = names[0] if names else platform.processor()
+    return (
+        f"{time.strftime('%d %B %Y')}, commit {commit.stdout.strip() or 'unknown'}, {os.cpu_count()} cores of {cpu}, "
+        f"{torch.get_num_threads()} threads each, PyTorch {torch.__version__}, "
+        f"pytorch-metric-learning {pytorch_metric_learning.__version__}."
+    )
+
+
+def head(columns):
+    return ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+
+
+def row(result, cells):
+    case = f"{result['loss']}, {result['batch']}, {result['entries']:,}"
+    return "| " + " | ".join([case, result["data"], *cells]) + " |"
+
+
 def markdown_cases(results):
     names = list(results[0]["seconds"])
     lines = [
+        about_this_run(),
+        "",
         "Milliseconds of a call (value and gradient); in brackets how many times crossbatch's.",
         "",
-        "| loss, B, M | data | active negatives | " + " | ".join(names) + " |",
-        "|---" * (3 + len(names)) + "|",
+        *head(["loss, B, M", "data", "active negatives", *names, "best PyTorch"]),
     ]
     for result in results:
-        ours = result["seconds"]["crossbatch"]
-        cells = [f"{result['loss']}, {result['batch']}, {result['entries']:,}", result["data"]]
-        cells.append(f"{result['active_negatives']:.1f}")
-        for name, seconds in result["seconds"].items():
-            ratio = "" if name == "crossbatch" else f" ({seconds / ours:.1f}x)"
-            cells.append(f"{seconds * 1e3:.2f}{ratio}")
-        lines.append("| " + " | ".join(cells) + " |")
+        seconds = result["seconds"]
+        times = {name: value / seconds["crossbatch"] for name, value in seconds.items()}
+        cells = [f"{result['active_negatives']:.1f}", f"{seconds['crossbatch'] * 1e3:.2f}"]
+        cells += [f"{seconds[name] * 1e3:.2f} ({times[name]:.1f}x)" for name in names if name != "crossbatch"]
+        best = min(times[name] for name in names if name.startswith("PyTorch"))
+        lines.append(row(result, [*cells, f"**{best:.1f}x**"]))
 
-    lines += ["", "Largest relative difference of a peer's value and gradient; most memory beyond the bank, MB.", ""]
-    head = [name for name in names if name not in ("products",)]
-    lines += ["| loss, B, M | data | value | gradient | " + " | ".join(head) + " |", "|---" * (4 + len(head)) + "|"]
+    names = [name for name in names if name != "products"]
+    lines += [
+        "",
+        "Largest relative difference of any peer's value and gradient from crossbatch's; most memory in use beyond bank "
+        "and anchors, in MB.",
+        "",
+        *head(["loss, B, M", "data", "value", "gradient", *names]),
+    ]
     for result in results:
-        cells = [f"{result['loss']}, {result['batch']}, {result['entries']:,}", result["data"]]
-        for key in ("value", "gradient"):
-            cells.append(f"{max(found[key] for found in result['differences'].values()):.1e}")
-        cells += [f"{result['peak_extra_bytes'].get(name, float('nan')) / 1e6:.1f}" for name in head]
-        lines.append("| " + " | ".join(cells) + " |")
+        found = result["differences"].values()
+        cells = [f"{max(difference[key] for difference in found):.1e}" for key in ("value", "gradient")]
+        cells += [f"{result['peak_extra_bytes'].get(name, float('nan')) / 1e6:.1f}" for name in names]
+        lines.append(row(result, cells))
     return lines
 
 
 def markdown_sweep(rows):
+    columns = ["data", "entries", "ms", "ms a million entries", "of the products' rate", "extra MB"]
     lines = [
         "",
         "crossbatch alone, 64 anchors, contrastive: time for a million entries, and memory beyond the bank.",
         "",
-        "| data | entries | ms | ms a million entries | of the products' rate | extra MB |",
-        "|---|---|---|---|---|---|",
+        *head(columns),
     ]
     for row in rows:
         seconds, products = row["median_seconds"], row["products_seconds"]
@@ -184,12 +218,21 @@ def markdown_sweep(rows):
     return lines
 
 
+def write_docs(path, markdown):
+    """Puts the tables between the two marks that the page has for them."""
+    begin, end = "<!-- memory_step: begin -->\n", "<!-- memory_step: end -->\n"
+    before, rest = path.read_text().split(begin)
+    _, after = rest.split(end)
+    path.write_text(before + begin + "\n" + markdown + "\n" + end + after)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("."))
+    parser.add_argument("--docs", type=Path, help="a page to put the tables into (docs/benchmarks.md)")
     parser.add_argument("--bank", type=Path)
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that everything runs")
     args = parser.parse_args()
@@ -224,6 +267,8 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "results.md").write_text(markdown)
     (args.out / "results.json").write_text(json.dumps({"cases": results, "sweep": rows}, indent=1) + "\n")
+    if args.docs:
+        write_docs(args.docs, markdown)
     sys.exit(1 if failed else 0)
 
 

@@ -132,7 +132,7 @@ class Case:
 
     def measure(self, rounds):
         differences, peaks, seconds = self.compare(), self.peaks(), self.time(rounds)
-        keys = ["batch", "entries", "dim", "storage", "threads", "positives", "active_negatives", "bank_bytes"]
+        keys = ["batch", "entries", "dim", "storage", "threads", "positives", "active_negatives", "memory_bytes"]
         data = "run" if isinstance(self.data, Path) else self.data
         about = {"loss": self.loss, "data": data, **{key: self.first[key] for key in keys}}
         return {**about, "seconds": seconds, "differences": differences, "peak_extra_bytes": peaks}

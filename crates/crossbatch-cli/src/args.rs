@@ -271,7 +271,7 @@ pub(crate) struct BenchMemoryArgs {
     pub(crate) data: BenchData,
     /// Type that the memory stores embeddings in
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) storage: Storage,
+    pub(crate) storage: BenchStorage,
     /// Calls that are timed, at least 20
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(crate) calls: usize,
@@ -307,7 +307,7 @@ pub(crate) enum BenchData {
 
 /// Type of stored embeddings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Storage {
+pub(crate) enum BenchStorage {
     #[default]
     F32,
     F16,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crossbatch_train::{Evaluation, Observer, Phase, StepEvent};
+use crossbatch_train::{DriftEvent, Evaluation, Observer, Phase, StepEvent};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::Common;
@@ -219,6 +219,24 @@ impl Observer for Printer {
         ));
     }
 
+    fn drifted(&self, phase: Phase, event: &DriftEvent) {
+        let spans = event.training.iter().zip(&event.inference).map(|(training, inference)| {
+            let (span, training, inference) =
+                (training.span, training.mean_squared, inference.mean_squared);
+            format!("{training:.4} over {span} steps ({inference:.4} in inference mode)")
+        });
+        let spans = spans.collect::<Vec<_>>().join(", ");
+        let drift = if spans.is_empty() { "nothing to compare with yet".to_owned() } else { spans };
+        let gradient = event.gradient.as_ref().map_or_else(String::new, |error| {
+            format!(
+                "; stale entries change the memory's gradient by {:.1} % (cosine {:.3})",
+                error.relative * 100.0,
+                error.cosine
+            )
+        });
+        self.note(&format!("{} · step {}: drift {drift}{gradient}", phase_name(phase), event.step));
+    }
+
     fn stop(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
@@ -240,6 +258,9 @@ mod tests {
             batch_active_negatives: 40.0,
             memory_positives: None,
             memory_active_negatives: None,
+            memory_hardest_negative: None,
+            memory_mean_positive: None,
+            memory_mean_negative: None,
             memory_filled: 0,
             images: 64,
             seconds: 1.0,
@@ -253,6 +274,9 @@ mod tests {
             memory_loss: Some(1.0),
             memory_positives: Some(8.0),
             memory_active_negatives: Some(12_300.0),
+            memory_hardest_negative: Some(0.25),
+            memory_mean_positive: Some(0.25),
+            memory_mean_negative: Some(0.25),
             memory_filled: 640,
             ..event()
         };

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use crossbatch_kernels::{pair_rows, program::PairProgram};
+use crossbatch_kernels::{Anchors, References, pair_rows, program::PairProgram};
 
 use crate::{
     loss::{OptionError, PairLoss},
-    miner::{Candidates, Miner, selected_rows},
+    miner::{Candidates, Miner, Selection, selected_rows},
     pairs::Pairs,
     reduction::Reduction,
     statistics::PairStatistics,
@@ -99,6 +99,12 @@ impl PairTerm {
         restricted(&*self.loss, &self.miners).map(|_| ())
     }
 
+    /// The pairs that its miners choose anchor by anchor; none where no miner chooses so.
+    pub fn select(&self, pairs: &Pairs<'_>) -> Option<Selection> {
+        let (anchors, references) = pairs.prepared(&*self.loss, &self.miners);
+        chosen(&self.miners, &candidates(&anchors, &references, self.loss.program(), pairs))
+    }
+
     /// The term over `pairs`, before its weight.
     ///
     /// # Panics
@@ -108,6 +114,20 @@ impl PairTerm {
     pub fn evaluate(&self, pairs: &Pairs<'_>, parameters: Option<&Tensor<1>>) -> PairLossOutput {
         evaluate(&*self.loss, &self.miners, parameters, pairs, self.reduction)
     }
+}
+
+fn candidates<'a>(
+    anchors: &'a Anchors,
+    references: &'a References,
+    program: PairProgram,
+    pairs: &Pairs<'_>,
+) -> Candidates<'a> {
+    Candidates { anchors, references, closeness: program.closeness, step: pairs.step() }
+}
+
+/// The pairs that all selecting miners let through; none where no miner selects.
+fn chosen(miners: &[Arc<dyn Miner>], candidates: &Candidates<'_>) -> Option<Selection> {
+    miners.iter().filter_map(|miner| miner.select(candidates)).reduce(|one, other| one.and(&other))
 }
 
 fn restricted(loss: &dyn PairLoss, miners: &[Arc<dyn Miner>]) -> Result<PairProgram, OptionError> {
@@ -129,13 +149,8 @@ fn evaluate(
     let (anchors, references) = pairs.prepared(loss, miners);
     let thresholds = loss.thresholds(&anchors, parameters);
 
-    let closeness = program.closeness;
-    let candidates =
-        Candidates { anchors: &anchors, references: &references, closeness, step: pairs.step() };
-    let selection = miners
-        .iter()
-        .filter_map(|miner| miner.select(&candidates))
-        .reduce(|one, other| one.and(&other));
+    let candidates = candidates(&anchors, &references, program, pairs);
+    let selection = chosen(miners, &candidates);
     let rows = match selection {
         Some(selection) => selected_rows(&anchors, &references, &thresholds, program, &selection),
         None => pair_rows(anchors.clone(), references, thresholds, program),

@@ -1,88 +1,158 @@
 //! The objective's gradient against finite differences.
 
-use burn::tensor::{Device, Tensor, TensorData};
-use crossbatch::{ContrastiveLoss, Memory, Objective, ObjectiveConfig, Reduction, Rows, SameImage};
+use burn::tensor::{Device, Tensor};
+use crossbatch::{
+    BinomialDevianceLoss, ContrastiveLoss, LearnBeta, LossParameters, MarginLoss, Memory,
+    MultiSimilarityLoss, NcaLoss, NtXentLoss, Objective, ObjectiveConfig, PairTerm, Reduction,
+    Rows, SameImage, Similarity, SnrContrastiveLoss, SupConLoss, TripletLoss,
+};
+
+use crate::common::{matrix, numbers, unit, values};
 
 const BATCH: usize = 6;
 const DIM: usize = 5;
 
-/// Values without a near-tie at the margin, so that no pair switches within the difference.
-fn values(rows: usize, salt: u64) -> Vec<f32> {
-    let mut state = salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut data: Vec<f32> = (0..rows * DIM)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.35
-        })
-        .collect();
-    for row in data.chunks_mut(DIM) {
-        let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt();
-        row.iter_mut().for_each(|value| *value /= norm);
-    }
-    data
+/// Values without a near-tie at a margin, so that no pair switches within the difference.
+fn rows(count: usize, salt: u64) -> Vec<f32> {
+    unit(numbers(count * DIM, salt).into_iter().map(|value| value + 0.15).collect(), DIM)
 }
 
-fn objective(
-    anchors: &[f32],
-    reduction: Reduction,
+/// Value, gradients of anchors and parameters, and the numbers of active pairs.
+struct Found {
+    value: f64,
+    gradient: Vec<f32>,
+    parameters: Vec<f32>,
+    counts: Vec<f32>,
+}
+
+fn evaluate(
+    terms: &[PairTerm],
     same_image: SameImage,
-) -> (f64, Vec<f32>, Vec<f32>) {
+    anchors: &[f32],
+    beta: Option<f32>,
+) -> Found {
     let device = Device::flex().autodiff();
     let mut memory = Memory::new(9, DIM, &device);
-    let older = Tensor::<2>::from_data(TensorData::new(values(7, 3), [7, DIM]), &device);
     let old = Rows { labels: &[0, 1, 2, 0, 1, 2, 3], ids: &[0, 1, 2, 3, 4, 5, 6] };
-    memory.enqueue(older, old, 0).unwrap();
+    memory.enqueue(matrix(&rows(7, 3), DIM, &device), old, 0).unwrap();
 
-    let rows = Rows { labels: &[0, 0, 1, 1, 2, 2], ids: &[0, 7, 1, 8, 2, 9] };
-    let leaf = Tensor::<2>::from_data(TensorData::new(anchors.to_vec(), [BATCH, DIM]), &device)
-        .require_grad();
+    let batch = Rows { labels: &[0, 0, 1, 1, 2, 2], ids: &[0, 7, 1, 8, 2, 9] };
+    let leaf = matrix(anchors, DIM, &device).require_grad();
     // The memory holds the unperturbed embeddings: it is a constant to the gradient.
-    let constant = Tensor::<2>::from_data(TensorData::new(values(BATCH, 1), [BATCH, DIM]), &device);
-    let own = memory.enqueue(constant, rows, 1).unwrap();
-    let config = ObjectiveConfig { reduction, memory_weight: 0.7, same_image };
-    let output = Objective::new(ContrastiveLoss { margin: 0.5 }, config).forward(
-        leaf.clone(),
-        rows,
-        Some((&memory, &own)),
-    );
+    let own = memory.enqueue(matrix(&rows(BATCH, 18), DIM, &device), batch, 1).unwrap();
+
+    let config = ObjectiveConfig { memory_weight: 0.7, same_image };
+    let mut objective = Objective::new(terms.iter().cloned(), config);
+    if let Some(beta) = beta {
+        let beta = Tensor::<1>::from_data([beta], &device);
+        objective.set_parameters(LossParameters::from_values(vec![beta]));
+    }
+    let output = objective.forward(leaf.clone(), batch, Some((&memory, &own)), 1);
     let value = f64::from(output.total.clone().into_scalar::<f32>());
     let gradients = output.total.backward();
-    let gradient = leaf.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
-    let counts = [&output.batch, output.memory.as_ref().unwrap()]
-        .iter()
-        .flat_map(|term| [term.positives.clone(), term.active_negatives.clone()])
-        .map(|count| count.into_scalar::<f32>())
-        .collect();
-    (value, gradient, counts)
+    let parameters = objective.parameters().values();
+    let counts = output.terms.iter().flat_map(|term| {
+        let memory = &term.memory.as_ref().expect("there is a memory").statistics;
+        [&term.batch.statistics, memory]
+            .into_iter()
+            .flat_map(|statistics| [statistics.active_positives(), statistics.active_negatives()])
+    });
+    Found {
+        value,
+        gradient: values(leaf.grad(&gradients).unwrap()),
+        parameters: parameters
+            .into_iter()
+            .flat_map(|values| self::values(values.grad(&gradients).unwrap()))
+            .collect(),
+        counts: counts.map(|count| count.into_scalar::<f32>()).collect(),
+    }
 }
 
+/// Checks every derivative by a central difference over `step`.
+fn check(
+    terms: &[PairTerm],
+    same_image: SameImage,
+    beta: Option<f32>,
+    step: f32,
+    tolerance: f64,
+    what: &str,
+) {
+    let anchors = rows(BATCH, 18);
+    let found = evaluate(terms, same_image, &anchors, beta);
+    let difference = |upper: Found, lower: Found| {
+        for moved in [&upper, &lower] {
+            assert_eq!(moved.counts, found.counts, "{what}: a pair switched; choose other data");
+        }
+        (upper.value - lower.value) / f64::from(2.0 * step)
+    };
+    let close = |slope: f64, found: f32, place: &str| {
+        let found = f64::from(found);
+        assert!(
+            (slope - found).abs() < tolerance * (1.0 + slope.abs()),
+            "{what}, {place}: {found} against {slope}"
+        );
+    };
+    for index in 0..anchors.len() {
+        let at = |delta: f32| {
+            let mut moved = anchors.clone();
+            moved[index] += delta;
+            evaluate(terms, same_image, &moved, beta)
+        };
+        let slope = difference(at(step), at(-step));
+        close(slope, found.gradient[index], &format!("value {index}"));
+    }
+    if let Some(beta) = beta {
+        let at = |delta: f32| evaluate(terms, same_image, &anchors, Some(beta + delta));
+        close(difference(at(step), at(-step)), found.parameters[0], "beta");
+    }
+}
+
+/// By the dot product the contrastive objective is at most quadratic in one number, so that the difference is exact up to
+/// rounding: whatever the reduction, the weight, and what becomes of older entries of the same image.
 #[test]
-fn agrees_with_finite_differences() {
-    let anchors = values(BATCH, 1);
-    for reduction in [Reduction::Sum, Reduction::PairMean, Reduction::AnchorMean] {
+fn of_the_contrastive_objective_for_every_reduction() {
+    let loss = ContrastiveLoss { similarity: Similarity::Dot, ..Default::default() };
+    for reduction in
+        [Reduction::Sum, Reduction::PairMean, Reduction::AnchorMean, Reduction::MeanNonzero]
+    {
         for same_image in [SameImage::Keep, SameImage::Drop] {
-            let (_, gradient, counts) = objective(&anchors, reduction, same_image);
+            let terms = [PairTerm::new(loss).with_reduction(reduction)];
+            let counts = evaluate(&terms, same_image, &rows(BATCH, 18), None).counts;
             assert!(counts.iter().all(|&count| count > 0.0), "every side is exercised: {counts:?}");
-            for index in 0..anchors.len() {
-                let step = 1e-2;
-                let at = |delta: f32| {
-                    let mut moved = anchors.clone();
-                    moved[index] += delta;
-                    let (value, _, moved_counts) = objective(&moved, reduction, same_image);
-                    assert_eq!(moved_counts, counts, "a pair switched; choose other data");
-                    value
-                };
-                // The objective is at most quadratic in one coordinate, so the central difference
-                // is exact up to rounding.
-                let slope = (at(step) - at(-step)) / f64::from(2.0 * step);
-                let found = f64::from(gradient[index]);
-                assert!(
-                    (slope - found).abs() < 2e-4 * (1.0 + slope.abs()),
-                    "{reduction:?}, {same_image:?}, value {index}: {found} against {slope}"
-                );
-            }
+            check(&terms, same_image, None, 1e-2, 2e-4, &format!("{reduction:?} {same_image:?}"));
         }
     }
+}
+
+/// Losses that are smooth enough for differences in f32, one by one.
+#[test]
+fn of_smooth_losses() {
+    let similarity = MultiSimilarityLoss { beta: 4.0, mining: false, ..Default::default() };
+    let deviance = BinomialDevianceLoss { negative_cost: 2.0, ..Default::default() };
+    let triplet = TripletLoss { soft: true, ..Default::default() };
+    let terms = [
+        PairTerm::new(similarity),
+        PairTerm::new(deviance),
+        PairTerm::new(triplet),
+        PairTerm::new(NtXentLoss { temperature: 0.5, ..Default::default() }),
+        PairTerm::new(SupConLoss { temperature: 0.5, ..Default::default() }),
+        PairTerm::new(NcaLoss::default()),
+        PairTerm::new(SnrContrastiveLoss { margin: 50.0, positive_margin: 0.0 }),
+    ];
+    for term in terms {
+        let term = term.with_reduction(Reduction::PairMean);
+        let name = term.loss.name();
+        check(&[term], SameImage::Keep, None, 4e-3, 2e-3, name);
+    }
+}
+
+/// Several terms with weights, one of which learns.
+#[test]
+fn of_a_sum_of_terms_and_of_what_is_learnt() {
+    let margin = MarginLoss { learn_beta: LearnBeta::Global, nu: 0.3, ..Default::default() };
+    let terms = [
+        PairTerm::new(NtXentLoss { temperature: 0.5, ..Default::default() }).with_weight(0.5),
+        PairTerm::new(margin).with_weight(2.0),
+    ];
+    check(&terms, SameImage::Keep, Some(1.05), 2e-3, 2e-3, "NT-Xent and margin");
 }

@@ -1,5 +1,10 @@
 //! Integration tests of crossbatch, one binary.
 
+mod common;
+mod golden;
 mod gradient;
 mod memory;
+mod miners;
+mod objective;
+mod registry;
 mod staleness;

@@ -4,11 +4,12 @@ use std::{collections::HashMap, path::Path};
 
 use anyhow::{Context, anyhow, bail};
 use burn::tensor::{DType, TensorData, bf16, f16};
+use crossbatch::Interner;
 use crossbatch_models::{Dtype, RawTensor, serialize};
 use crossbatch_train::write_atomically;
 use safetensors::{SafeTensors, tensor::TensorView};
 
-use super::{Inputs, Interner, Labelled};
+use super::{Inputs, Labelled};
 
 /// What a file must hold.
 const EXPECTED: &str = "expected `embeddings` [N, D] (F32, F16, BF16 or F64) and `labels` [N] (any integers), or \
@@ -42,10 +43,10 @@ pub(crate) fn read(anchors: Option<&Path>, bank: &Path, batch: usize) -> anyhow:
         ),
         None => rows.take_out(batch),
     };
-    let mut interner = Interner::default();
+    let mut interner = Interner::new();
     let mut labelled = |rows: Rows| Labelled {
-        labels: interner.dense(&rows.labels),
         embeddings: TensorData::new(rows.values, [rows.labels.len(), rows.dim]),
+        labels: interner.intern_all(rows.labels),
     };
     Ok(Inputs { anchors: labelled(anchors), bank: labelled(bank) })
 }

@@ -63,8 +63,8 @@ impl Products {
     fn new(step: &Step) -> Self {
         let (anchors, bank) = step.matrices();
         let [batch, dim] = step.dims();
-        let entries = bank.len() / dim;
-        let (similarities, gradient) = (vec![0.0; batch * entries], vec![0.0; batch * dim]);
+        let similarities = vec![0.0; batch * step.entries()];
+        let gradient = vec![0.0; batch * dim];
         Self { anchors, bank, dim, similarities, gradient }
     }
 

@@ -1,19 +1,25 @@
 //! The call that is timed: a loss against the memory and its gradient, by the path that a training step takes.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use crossbatch::{Anchors, LossConfig, LossKind, PairRows, Reduction, References, program};
-use crossbatch_kernels::pair_rows;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use crossbatch::{
+    LossConfig, LossKind, Memory, MemoryConfig, NO_SLOT, PairStatistics, PairTerm, Pairs, Rows,
+    SameImage, Storage,
+};
 
 use super::{Inputs, Labelled};
 
-/// A loss, anchors and a bank, ready for any number of calls.
+/// Rows that are written to the memory at a time.
+const CHUNK: usize = 1 << 16;
+
+/// A loss, anchors and a filled memory, ready for any number of calls.
 pub(crate) struct Step {
-    loss: LossConfig,
+    term: PairTerm,
     /// What is learnt with the loss, at its first values.
     parameters: Option<Tensor<1>>,
     anchors: Tensor<2>,
     labels: Vec<u32>,
-    bank: References,
+    ids: Vec<u32>,
+    memory: Memory,
 }
 
 /// What a call gives.
@@ -21,63 +27,42 @@ pub(crate) struct Output {
     pub(crate) value: f32,
     /// By the anchors as given, `[B, D]`.
     pub(crate) gradient: Tensor<2>,
-    rows: PairRows,
+    statistics: PairStatistics,
 }
 
 impl Step {
-    /// Takes the inputs over; the bank stays in the type it comes in.
-    pub(crate) fn new(loss: LossKind, inputs: Inputs) -> Self {
+    /// Takes the inputs over and fills a memory of that size with the bank.
+    pub(crate) fn new(loss: LossKind, storage: Storage, inputs: Inputs) -> Self {
         let device = Device::flex().autodiff();
         let Inputs { anchors, bank } = inputs;
-        let loss = as_given(loss);
-        let filled = bank.labels.len();
         let classes = anchors.labels.iter().chain(&bank.labels).max().map_or(0, |&most| most + 1);
-        let parameters = loss.loss().initial_parameters(classes as usize);
-        let ids: Vec<u32> = (0..filled as u32).collect();
+        let term = PairTerm::shared(as_given(loss).build());
+        let parameters = term.loss.initial_parameters(classes as usize);
+        // The anchors are images of their own.
+        let first = bank.labels.len() as u32;
         Self {
-            loss,
+            term,
             parameters: (!parameters.is_empty())
                 .then(|| Tensor::from_data(&parameters[..], &device)),
-            labels: anchors.labels.clone(),
-            anchors: tensor(anchors, &device),
-            bank: References {
-                labels: column(&bank.labels, &device),
-                ids: column(&ids, &device),
-                embeddings: tensor(bank, &device),
-                weights: None,
-                filled,
-                drop_same_image: false,
-            },
+            ids: (first..).take(anchors.labels.len()).collect(),
+            labels: anchors.labels,
+            anchors: Tensor::from_data(anchors.embeddings, &device),
+            memory: remember(bank, storage, &device),
         }
     }
 
     /// The value and its gradient.
     pub(crate) fn call(&self) -> Output {
         let anchors = self.anchors.clone().require_grad();
-        let (value, rows) = self.evaluate(anchors.clone());
-        let gradients = value.backward();
+        let rows = Rows { labels: &self.labels, ids: &self.ids };
+        // The anchors are not in the memory, so that no pair is a self-pair.
+        let own_slots = vec![NO_SLOT; self.labels.len()];
+        let pairs =
+            Pairs::with_memory(anchors.clone(), rows, &self.memory, &own_slots, SameImage::Keep);
+        let output = self.term.evaluate(&pairs, self.parameters.as_ref());
+        let gradients = output.value.backward();
         let gradient = anchors.grad(&gradients).expect("the value hangs on the anchors");
-        Output { value: value.into_scalar(), gradient, rows }
-    }
-
-    /// The loss over all pairs of anchors and bank, as [`crossbatch::PairTerm`] evaluates it against a memory.
-    fn evaluate(&self, embeddings: Tensor<2>) -> (Tensor<1>, PairRows) {
-        let (loss, parameters) = (self.loss.loss(), self.parameters.as_ref());
-        let device = embeddings.device();
-        let [batch, _] = embeddings.dims();
-        let none = || Tensor::from_data(&vec![-1i32; batch][..], &device);
-        let anchors = Anchors {
-            embeddings: loss.prepare(embeddings),
-            labels: column(&self.labels, &device),
-            // The anchors are not in the bank: no image and no row is the same.
-            ids: none(),
-            own: none(),
-        };
-        let thresholds = loss.thresholds(&anchors, parameters);
-        let rows = pair_rows(anchors.clone(), self.bank.clone(), thresholds, loss.program());
-        let parts = loss.parts(&rows, &anchors, parameters).into_iter();
-        let value = parts.map(|part| part.reduce(Reduction::Sum)).reduce(|sum, part| sum + part);
-        (value.expect("a loss has at least one part"), rows)
+        Output { value: output.value.into_scalar(), gradient, statistics: output.statistics }
     }
 
     /// B and D.
@@ -85,13 +70,30 @@ impl Step {
         self.anchors.dims()
     }
 
+    /// M.
+    pub(crate) fn entries(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Bytes of the memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory.bytes()
+    }
+
+    /// The memory's embeddings as they are stored, `[M, D]`, with their labels.
+    pub(crate) fn bank(&self) -> Labelled {
+        Labelled {
+            embeddings: self.memory.embeddings().into_data(),
+            labels: self.memory.columns().labels.clone(),
+        }
+    }
+
     /// The anchors and the bank as f32, `[B, D]` and `[M, D]`.
     pub(crate) fn matrices(&self) -> (Vec<f32>, Vec<f32>) {
-        let values = |tensor: &Tensor<2>| {
-            let data = tensor.clone().into_data().convert_dtype(DType::F32);
-            data.try_into_vec().expect("just made f32")
+        let values = |data: TensorData| {
+            data.convert_dtype(DType::F32).try_into_vec().expect("just made f32")
         };
-        (values(&self.anchors), values(&self.bank.embeddings))
+        (values(self.anchors.to_data()), values(self.bank().embeddings))
     }
 }
 
@@ -104,12 +106,9 @@ impl Output {
 
     /// Positive and negative pairs (of a triplet loss 0 and triplets) that count, an anchor.
     pub(crate) fn pairs(&self) -> (f64, f64) {
-        let mean = |field| {
-            let counts = self.rows.field(field).into_data();
-            let counts: Vec<f32> = counts.try_into_vec().expect("fields are f32");
-            counts.iter().map(|&count| f64::from(count)).sum::<f64>() / counts.len() as f64
-        };
-        (mean(program::POSITIVES), mean(program::NEGATIVES))
+        let anchors = self.statistics.anchors() as f64;
+        let mean = |sum: Tensor<1>| f64::from(sum.into_scalar::<f32>()) / anchors;
+        (mean(self.statistics.active_positives()), mean(self.statistics.active_negatives()))
     }
 }
 
@@ -120,20 +119,21 @@ fn as_given(kind: LossKind) -> LossConfig {
     if let Some(similarity) = options.get_mut("similarity").filter(|word| *word == "cosine") {
         *similarity = "dot".into();
     }
-    serde_json::from_value(options)
-        .expect("a loss that compares by the cosine can by the dot product")
+    serde_json::from_value(options).expect("what compares by the cosine can by the dot product")
 }
 
-fn tensor(rows: Labelled, device: &Device) -> Tensor<2> {
-    let dtype = rows.embeddings.dtype();
-    Tensor::from_data(rows.embeddings, (device, dtype))
-}
-
-/// Dense labels or ids as a device tensor `[N]`.
-fn column(values: &[u32], device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i32> = values.iter().map(|&value| value.cast_signed()).collect();
-    let len = values.len();
-    Tensor::from_data(TensorData::new(values, [len]), device)
+fn remember(bank: Labelled, storage: Storage, device: &Device) -> Memory {
+    let [entries, dim] = bank.embeddings.shape().dims();
+    let mut memory = MemoryConfig { storage, ..MemoryConfig::new(entries, dim) }.init(device);
+    let embeddings = Tensor::<2>::from_data(bank.embeddings, device);
+    let ids: Vec<u32> = (0..entries as u32).collect();
+    for start in (0..entries).step_by(CHUNK) {
+        let range = start..entries.min(start + CHUNK);
+        let rows = Rows { labels: &bank.labels[range.clone()], ids: &ids[range.clone()] };
+        let chunk = embeddings.clone().slice(range);
+        memory.enqueue(chunk, rows, 0).expect("as many slots as rows");
+    }
+    memory
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! `crossbatch bench memory`
 
 use anyhow::bail;
-use burn::tensor::DType;
 use clap::ValueEnum;
+use crossbatch::Storage;
 use crossbatch_train::{Observer, Recipe, available_bytes};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::use_threads;
 use crate::{
-    args::{BenchMemoryArgs, Common, Format, Storage},
+    args::{BenchMemoryArgs, BenchStorage, Common, Format},
     bench::{
         Inputs, file,
         generate::{Shape, generate},
@@ -45,7 +45,7 @@ struct Report {
     positives: f64,
     active_negatives: f64,
     peak_extra_bytes: usize,
-    bank_bytes: usize,
+    memory_bytes: u64,
 }
 
 pub(crate) fn memory(
@@ -126,17 +126,8 @@ fn inputs(args: &BenchMemoryArgs, entries: usize, seed: u64) -> anyhow::Result<I
         Some(bank) => file::read(args.anchors.as_deref(), bank, args.batch)?,
         None => generate(args.data, Shape { batch: args.batch, entries, dim: args.dim }, seed),
     };
-    let dtype = match args.storage {
-        Storage::F32 => DType::F32,
-        Storage::F16 => DType::F16,
-        Storage::Bf16 => DType::BF16,
-    };
-    let inputs = Inputs { bank: inputs.bank.stored_as(dtype), ..inputs };
     if let Some(path) = &args.anchors_out {
         file::write_rows(path, &inputs.anchors)?;
-    }
-    if let Some(path) = &args.bank_out {
-        file::write_rows(path, &inputs.bank)?;
     }
     Ok(inputs)
 }
@@ -147,10 +138,16 @@ fn one(
     seed: u64,
     threads: usize,
 ) -> anyhow::Result<Report> {
-    let [batch, dim] = inputs.anchors.dims();
-    let [entries, _] = inputs.bank.dims();
-    let bank_bytes = inputs.bank.embeddings.bytes().len();
-    let step = Step::new(args.loss, inputs);
+    let storage = match args.storage {
+        BenchStorage::F32 => Storage::F32,
+        BenchStorage::F16 => Storage::F16,
+        BenchStorage::Bf16 => Storage::Bf16,
+    };
+    let step = Step::new(args.loss, storage, inputs);
+    if let Some(path) = &args.bank_out {
+        file::write_rows(path, &step.bank())?;
+    }
+    let [batch, dim] = step.dims();
     let measured = measure(&step, args.calls);
     let output = &measured.output;
     let (value, gradient_norm) = (output.value, output.gradient_norm());
@@ -169,7 +166,7 @@ fn one(
         data: if args.bank.is_some() { "file".to_owned() } else { name(args.data) },
         storage: name(args.storage),
         batch,
-        entries,
+        entries: step.entries(),
         dim,
         threads,
         seed,
@@ -181,7 +178,7 @@ fn one(
         positives,
         active_negatives,
         peak_extra_bytes: measured.peak_extra_bytes,
-        bank_bytes,
+        memory_bytes: step.memory_bytes(),
     })
 }
 

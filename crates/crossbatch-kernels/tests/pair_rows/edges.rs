@@ -2,7 +2,7 @@
 
 use super::cases::{CLOSENESSES, case, middle, sides, triplets};
 use super::host::{Case, Point, rows};
-use super::judge::{close, judge, loss, run, same_rows, sets, upload};
+use super::judge::{close, loss, run, same_rows, sets, upload};
 use super::judge::{floats, ints};
 use crate::common::{devices, numbers, plain, values};
 use burn::tensor::{DType, Device, Tensor};
@@ -110,6 +110,7 @@ fn what_is_no_number_shows_in_its_rows_only() {
                 let mut weights = vec![1.0; case.capacity];
                 weights[11] = 0.0;
                 case.weights = Some(weights);
+                case.drop_same_image = false;
                 case.own = vec![-1, -1, 17, -1, -1];
                 case.reference_labels[17] = case.labels[2];
                 for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
@@ -123,7 +124,6 @@ fn what_is_no_number_shows_in_its_rows_only() {
                                 let what = || format!("row {row}, {value}, {case:?}");
                                 if bad.contains(&row) {
                                     assert!(found.0[row].is_nan(), "{}", what());
-                                    assert!(found_row.iter().any(|x| x.is_nan()), "{}", what());
                                 } else {
                                     close(found.0[row], clean.0[row], 1e-6, &what);
                                     for (found, clean) in found_row.iter().zip(clean_row) {
@@ -145,7 +145,6 @@ fn what_is_no_number_shows_in_its_rows_only() {
 
                         let mut changed = point.clone();
                         changed.references[17 * 7 + 1] = value;
-                        case.drop_same_image = false;
                         check(&[0, 1, 3, 4], outcome(&case, &changed, &device, body));
                     }
                 }

@@ -347,7 +347,7 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lanes::{Level, for_lanes};
+    use crate::lanes::Level;
 
     /// `exp`, `sigmoid` and `softplus` of 16 numbers at a level.
     fn at(level: Level, input: &[f32; 16]) -> [[f64; 16]; 3] {

@@ -117,9 +117,12 @@ fn against_all<B: Backend>(
     against: &FloatTensor<B>,
 ) -> AgainstAll<B> {
     let any = above_number::<B>(count.clone(), 0.0);
-    // ln(exp(own) + exp(against)) and the parts of both.
-    let (above, own_part) = softplus::<B>(B::float_sub(own, against.clone()));
-    let all = B::float_add(against.clone(), above);
+    // ln(exp(own) + exp(against)), from the larger one since the other may be `EMPTY`; and the parts of both.
+    let apart = B::float_sub(own.clone(), against.clone());
+    let (less, _) = softplus::<B>(B::float_neg(B::float_abs(apart.clone())));
+    let larger = B::float_mask_where(own, below_number::<B>(apart.clone(), 0.0), against.clone());
+    let all = B::float_add(larger, less);
+    let (_, own_part) = softplus::<B>(apart);
     let sum = |values| row_sum::<B>(with::<B>(values, selected.clone(), 0.0));
     let ones = B::float_add_scalar(zeros::<B>(&z), 1.0.into());
     let weight = pairs.weigh(ones);

@@ -77,7 +77,7 @@ def run(options, batch, side, settings, seed):
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
         if record.get("split") == "validation":
-            validation = record
+            validation = record["metrics"]
     trained = numbers["trained"] if "trained" in numbers else numbers["metrics"]["trained"]
     return {
         "batch": batch,

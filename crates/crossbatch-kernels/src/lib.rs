@@ -14,8 +14,8 @@
 //!
 //! # On a GPU
 //!
-//! Features `wgpu`, `vulkan`, `metal`, `cuda` and `rocm` bring a device each. [`pair_rows`] has a kernel there (`cube`);
-//! the other operations run their reference bodies.
+//! Features `wgpu`, `vulkan`, `metal`, `cuda` and `rocm` are a draft: written, but neither built nor tested yet. They are to
+//! bring a device each, with a kernel for [`pair_rows`] (`cube`) and the reference bodies of the other operations.
 //!
 //! CPU results are the same to the bit for any number of threads.
 

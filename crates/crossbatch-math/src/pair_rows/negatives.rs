@@ -17,9 +17,6 @@ use rayon::prelude::*;
 /// Bytes that the stretches' sums may take together.
 const SUMS: usize = 4 << 20;
 
-/// Tiles that are looked at beforehand where a sieve stands before the products, to know some extremes.
-const AHEAD: usize = 4;
-
 /// Tiles that a sieve left few pairs of.
 #[cfg(test)]
 pub(super) static SIFTED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
@@ -100,10 +97,7 @@ impl Stream<'_> {
         let most = (SUMS / sums.max(1)).clamp(4, 64);
         let filled = self.problem.filled;
         let tiles = filled.div_ceil(TILE);
-        let mut sieve = Sieve::new(self).filter(|_| tiles > AHEAD);
-        if let Some(sieve) = &mut sieve {
-            sieve.knows(&self.stretch(0, AHEAD * TILE, None).0);
-        }
+        let sieve = Sieve::new(self);
         // A sieve is the finer the more of a stretch it has seen.
         let least = if sieve.is_some() { 16 } else { 4 };
         let length = tiles.div_ceil(most).max(least) * TILE;
@@ -279,6 +273,22 @@ impl Stream<'_> {
         }
     }
 
+    /// Whether a reference counts, and is the negative of every anchor.
+    pub(super) fn is_negative_of_all(&self, reference: usize) -> bool {
+        self.kind(reference) == Kind::Unknown
+    }
+
+    fn kind(&self, reference: usize) -> Kind {
+        if !self.problem.counts(reference) {
+            Kind::LeftOut
+        } else if self.own.is_some() || self.classes.find(self.problem.labels[reference]).is_some()
+        {
+            Kind::Known
+        } else {
+            Kind::Unknown
+        }
+    }
+
     /// Finds the tile's rows, and what is known of them before any product.
     #[inline(always)]
     fn prepare<L: Arithmetic>(
@@ -293,13 +303,7 @@ impl Stream<'_> {
         let rows = widened.rows(problem.references, problem.dim, first, count, L::LANES);
         for j in 0..count {
             weights[j] = problem.weight(first + j);
-            kinds[j] = if !problem.counts(first + j) {
-                Kind::LeftOut
-            } else if self.own.is_some() || self.classes.find(problem.labels[first + j]).is_some() {
-                Kind::Known
-            } else {
-                Kind::Unknown
-            };
+            kinds[j] = self.kind(first + j);
             if kind != Closeness::Dot {
                 // SAFETY: row j of the tile is readable for `dim` elements.
                 #[allow(unsafe_code)]

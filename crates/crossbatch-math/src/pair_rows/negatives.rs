@@ -10,12 +10,15 @@ use super::scalar::squared_norm;
 use super::sieve::{Fortune, Sieve};
 use super::tile::{Packed, TILE, TileRows, Widened, add_scaled, dot, gather, products};
 use super::triplets::{Lists, Tally};
-use crate::lanes::{Arithmetic, Level, exp, for_lanes, sigmoid, softplus};
+use crate::lanes::{Arithmetic, Level, exp, for_lanes, prefetch, sigmoid, softplus};
 use crate::product::dot_f64;
 use rayon::prelude::*;
 
 /// Bytes that the stretches' sums may take together.
 const SUMS: usize = 4 << 20;
+
+/// Rows that are asked for ahead of the one that is computed.
+const PREFETCH: usize = 6;
 
 /// Tiles that a sieve left few pairs of.
 #[cfg(test)]
@@ -530,8 +533,13 @@ impl Block<'_> {
         partial: &mut Partial,
     ) -> u32 {
         let (this, problem) = (self.this, self.this.problem);
+        let stride = self.rows.stride;
         let mut hits = 0;
         for j in 0..self.count {
+            let ahead = j + PREFETCH;
+            if ahead < self.count && masks[ahead] != 0 {
+                prefetch(self.rows.values.wrapping_add(ahead * stride), problem.dim);
+            }
             let marked = masks[j];
             if marked == 0 {
                 continue;
@@ -543,7 +551,7 @@ impl Block<'_> {
             let reference = self.first + j;
             // SAFETY: row j of the tile is readable for `dim` elements.
             let row = unsafe {
-                std::slice::from_raw_parts(self.rows.values.add(j * self.rows.stride), problem.dim)
+                std::slice::from_raw_parts(self.rows.values.add(j * stride), problem.dim)
             };
             let pairs = &mut pairs[j * self.width..][..self.width];
             pairs.fill(0.0);

@@ -2,7 +2,9 @@
 
 use super::cases::{CLOSENESSES, case, sides, triplets};
 use super::judge::{judge, judge_reference};
-use crate::common::{gpu, plain};
+#[cfg(feature = "gpu")]
+use crate::common::gpu;
+use crate::common::plain;
 use crossbatch_kernels::program::{Closeness, PairProgram};
 
 const TOLERANCE: f64 = 2e-5;
@@ -50,6 +52,7 @@ fn every_size() {
 }
 
 /// Each program is compiled for the GPU, which takes its time: every ninth one, so that each term meets most rules.
+#[cfg(feature = "gpu")]
 #[test]
 fn programs_on_a_gpu() {
     let Some(device) = gpu() else { return };
@@ -59,6 +62,7 @@ fn programs_on_a_gpu() {
     }
 }
 
+#[cfg(feature = "gpu")]
 #[test]
 fn sizes_on_a_gpu() {
     let Some(device) = gpu() else { return };

@@ -2,7 +2,7 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Int, Tensor, TensorData},
 };
 use crossbatch::{
     AgeHistogram, Anchors, Drift, DriftConfig, DriftMeter, DriftState, GradientError, Memory,
@@ -88,7 +88,7 @@ impl<'a> DriftWatch<'a> {
 
     fn embed(&self, embedder: &Embedder, batch: &[u32]) -> Result<Tensor<2>, Error> {
         let positions: Vec<usize> = batch.iter().map(|&id| id as usize).collect();
-        let images = image_tensor(&self.data.images, &positions, &Device::flex())?;
+        let images = image_tensor(&self.data.images, &positions, &embedder.device())?;
         Ok(embedder.forward(images, Mode::Inference))
     }
 
@@ -121,11 +121,12 @@ impl<'a> DriftWatch<'a> {
         let anchors = embed_batches(embedder, self.data, std::slice::from_ref(probes))?;
         let anchor_labels: Vec<u32> =
             probes.iter().map(|&id| self.data.labels[id as usize]).collect();
+        let device = embedder.device().autodiff();
         let column = |values: &[u32]| {
             let values: Vec<i32> = values.iter().map(|&value| value as i32).collect();
             let count = values.len();
             let data = TensorData::new(values, [count]);
-            Tensor::<1, Int>::from_data(data, &Device::flex().autodiff())
+            Tensor::<1, Int>::from_data(data, &device)
         };
         let references = References {
             embeddings: Tensor::from_inner(stale),

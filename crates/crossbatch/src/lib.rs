@@ -50,7 +50,7 @@ mod relation;
 mod statistics;
 mod twin;
 
-pub use crossbatch_kernels::{Anchors, PairRows, References, program};
+pub use crossbatch_kernels::{Anchors, PairRows, References, gpu, program};
 pub use drift::{
     ActivePairAges, AgeHistogram, Drift, DriftConfig, DriftMeter, DriftState, GradientError,
     active_pair_ages, memory_gradient_error,

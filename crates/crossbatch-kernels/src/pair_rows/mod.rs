@@ -9,6 +9,7 @@ mod cube;
 mod flex;
 mod reference;
 
+use crate::fallback;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
@@ -229,6 +230,7 @@ pub trait PairRowsOps: Backend {
         fields: FloatTensor<Self>,
         options: PairRowsOptions,
     ) -> FloatTensor<Self> {
+        fallback::tell("the gradient of the references has no kernel on this device");
         reference::reference_gradient::<Self>(
             upstream, anchors, references, thresholds, codes, labels, ids, weights, values, fields,
             options,

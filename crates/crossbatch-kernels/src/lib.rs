@@ -37,7 +37,7 @@ pub use batch_norm::{
 pub use conv2d::{Conv2dOps, ConvOptions, conv2d};
 pub use device::gpu;
 pub use pair_rows::{
-    Anchors, PairRows, PairRowsOps, PairRowsOptions, References, pair_rows, pair_rows_reference,
-    program,
+    Anchors, PairRows, PairRowsOps, PairRowsOptions, References, Screen, pair_rows,
+    pair_rows_reference, program,
 };
 pub use pool::{PoolOps, PoolOptions, max_pool2d};

@@ -44,14 +44,14 @@ pub fn pays() -> bool {
 /// rows.set(1, &[0.0, 0.6, 0.8]);
 /// let query = [0.8, 0.6, 0.0];
 /// let block = Block::new(&query, 3);
-/// let mut products = [0; 2 * 64];
+/// let mut products = vec![0; 2 * block.width()];
 /// block.products(&rows, 0, 2, &mut products);
 /// for (row, exact) in [0.96, 0.36].into_iter().enumerate() {
-///     let estimate = products[row * 64] as f32 * block.scale(0) * rows.scale(row);
+///     let estimate = products[row * block.width()] as f32 * block.scale(0) * rows.scale(row);
 ///     assert!((estimate - exact).abs() <= block.error(0, rows.norm(row), rows.rest(row)));
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Quantised {
     dim: usize,
     /// Codes of a row, with zeros up to a multiple of 4.
@@ -148,7 +148,13 @@ impl Quantised {
     /// Bytes that the rows take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.codes.len() + 16 * self.len()
+        Self::bytes_of(self.len(), self.dim)
+    }
+
+    /// Bytes that so many rows take.
+    #[must_use]
+    pub fn bytes_of(rows: usize, dim: usize) -> usize {
+        rows * (dim.next_multiple_of(4) + 16)
     }
 
     /// What one unit of a row's codes stands for; 0 for a row of zeros.

@@ -129,6 +129,7 @@ impl<'a> DriftWatch<'a> {
             Tensor::<1, Int>::from_data(data, &device)
         };
         let references = References {
+            screen: None,
             embeddings: Tensor::from_inner(stale),
             labels: column(&labels),
             ids: column(&ids),

@@ -6,6 +6,7 @@ use crossbatch_data::{EpochPlan, Sampler, Split};
 use crossbatch_models::Embedder;
 use serde::Serialize;
 
+use crate::recipe::DeviceChoice;
 use crate::{
     data::{TrainingData, dense, image_spec},
     error::Error,
@@ -129,7 +130,12 @@ pub fn forecast(recipe: &Recipe, observer: &dyn Observer) -> Result<Forecast, Er
         let bytes = dataset.indices(split).len() as u64 * spec.len() as u64;
         bytes.min((recipe.data.cache_mib as u64).saturating_mul(1 << 20))
     });
-    let memory = recipe.memory.config(slots, dim).device_bytes().unwrap_or(u64::MAX);
+    let memory = recipe.memory.config(slots, dim);
+    let codes = match recipe.device {
+        DeviceChoice::Cpu => memory.screen_bytes(),
+        DeviceChoice::Gpu => 0,
+    };
+    let memory = memory.device_bytes().map_or(u64::MAX, |bytes| bytes.saturating_add(codes));
     let mut bytes = Bytes {
         weights: 4 * numbers * copies,
         gradients: 4 * parameters as u64,

@@ -50,6 +50,7 @@ pub(crate) fn anchors(embeddings: Tensor<2>, labels: &[u32]) -> Anchors {
 pub(crate) fn references(embeddings: Tensor<2>, labels: &[u32]) -> References {
     let device = embeddings.device();
     References {
+        screen: None,
         embeddings,
         labels: codes(labels.iter().map(|&label| label as i32), &device),
         ids: codes(1000..1000 + labels.len() as i32, &device),

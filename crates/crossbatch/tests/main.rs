@@ -7,4 +7,5 @@ mod memory;
 mod miners;
 mod objective;
 mod registry;
+mod screen;
 mod staleness;

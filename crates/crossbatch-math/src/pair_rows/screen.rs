@@ -20,7 +20,7 @@ const LARGE: f32 = (1u32 << 30) as f32;
 /// whole numbers and so does not hang on the order of writes.
 ///
 /// Cost: `D + 16` bytes a reference.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct Screen {
     rows: Quantised,
     /// Sum of all rows, in units of 2⁻⁶⁴.
@@ -30,16 +30,26 @@ pub struct Screen {
     strangers: usize,
 }
 
+impl std::fmt::Debug for Screen {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Screen({} x {})", self.rows.len(), self.rows.dim())
+    }
+}
+
 impl Screen {
-    /// A screen of `capacity` rows of `dim` numbers, none of them written; nothing where it would not pay: on this
-    /// processor, or in this many dimensions.
+    /// Whether one saves time on this processor, for rows of `dim` numbers.
     #[must_use]
-    pub fn new(capacity: usize, dim: usize) -> Option<Self> {
-        (pays() && (1..=MOST).contains(&dim)).then(|| Self::anywhere(capacity, dim))
+    pub fn pays_for(dim: usize) -> bool {
+        pays() && dim <= MOST
     }
 
-    /// As [`Screen::new`], whether it pays or not.
-    pub(super) fn anywhere(capacity: usize, dim: usize) -> Self {
+    /// A screen of `capacity` rows of `dim` numbers, none of them written.
+    ///
+    /// # Panics
+    ///
+    /// If `dim` is 0 or larger than [`MOST`].
+    #[must_use]
+    pub fn new(capacity: usize, dim: usize) -> Self {
         Self {
             rows: Quantised::new(dim, capacity),
             total: vec![0; dim],
@@ -89,7 +99,13 @@ impl Screen {
     /// Bytes it takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.rows.bytes() + self.strange.len() + 16 * self.total.len()
+        Self::bytes_of(self.rows.len(), self.rows.dim())
+    }
+
+    /// Bytes that a screen of so many rows takes, whether it pays or not.
+    #[must_use]
+    pub fn bytes_of(capacity: usize, dim: usize) -> usize {
+        Quantised::bytes_of(capacity, dim) + capacity + 16 * dim
     }
 
     pub(super) fn rows(&self) -> &Quantised {
@@ -119,11 +135,11 @@ mod tests {
 
     #[test]
     fn the_total_forgets_what_is_overwritten() {
-        let mut screen = Screen::anywhere(2, 2);
+        let mut screen = Screen::new(2, 2);
         screen.write(0, &[0.1, -3e-20], None);
         screen.write(1, &[0.7, 0.5], None);
         screen.write(0, &[0.3, 0.25], Some(&[0.1, -3e-20]));
-        let mut fresh = Screen::anywhere(2, 2);
+        let mut fresh = Screen::new(2, 2);
         fresh.write(1, &[0.7, 0.5], None);
         fresh.write(0, &[0.3, 0.25], None);
         assert_eq!(screen.total, fresh.total);
@@ -134,7 +150,7 @@ mod tests {
 
     #[test]
     fn strange_rows_switch_it_off_while_they_are_there() {
-        let mut screen = Screen::anywhere(1, 1);
+        let mut screen = Screen::new(1, 1);
         screen.write(0, &[f32::NAN], None);
         assert_eq!(screen.strangers, 1);
         screen.write(0, &[2e30], Some(&[f32::NAN]));

@@ -92,7 +92,7 @@ impl Case {
     }
 
     fn screen(&self) -> Screen {
-        let mut screen = Screen::anywhere(self.labels.len(), self.dim);
+        let mut screen = Screen::new(self.labels.len(), self.dim);
         for (slot, row) in self.references.chunks_exact(self.dim).enumerate() {
             screen.write(slot, row, None);
         }

@@ -46,6 +46,7 @@ pub(crate) fn selected_rows(
                     .map(|weights| weights.clone().select(0, chosen.clone())),
                 filled,
                 drop_same_image: references.drop_same_image,
+                screen: None,
             };
             let thresholds = thresholds.clone().slice(s![anchor..anchor + 1, ..]);
             pair_rows(alone, references, thresholds, program)

@@ -2,7 +2,7 @@
 
 use super::cases::{case, sides, triplets};
 use super::judge::judge;
-use crate::common::devices;
+use crate::common::{devices, plain};
 use crossbatch_kernels::program::Closeness;
 
 /// More than 65,535 would fit no loop of software Vulkan's, if one unit had to go through all.
@@ -19,9 +19,21 @@ fn sixty_thousand_references() {
             }
         }
         // On a GPU the triplets are those of the reference body, whose own sums are as long.
-        if device == crate::common::plain() {
+        if device == plain() {
             let (case, point) = case(triplets(Closeness::Dot)[2], [3, 8, 60_001], 5);
             judge(&case, &point, &device, 1e-4);
         }
     }
+}
+
+/// What the kernel is for, on the CPU; more than 2^19 and not a multiple of anything.
+#[test]
+fn a_million_references() {
+    for place in [9, 51] {
+        let (case, point) =
+            case(sides(Closeness::Dot)[place], [2, 3, 1_000_003], 60 + place as u64);
+        judge(&case, &point, &plain(), 1e-4);
+    }
+    let (case, point) = case(triplets(Closeness::Dot)[0], [2, 3, 1_000_003], 7);
+    judge(&case, &point, &plain(), 1e-4);
 }

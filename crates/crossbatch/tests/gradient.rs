@@ -172,7 +172,7 @@ fn of_losses_with_edges() {
         let term = term.with_reduction(Reduction::AnchorMean);
         let counts = evaluate(std::slice::from_ref(&term), SameImage::Keep, &rows(BATCH, 18), None);
         assert!(counts.counts.iter().any(|&count| count > 0.0), "{term:?} is exercised");
-        check(&[term.clone()], SameImage::Keep, None, 2e-3, 4e-3, &format!("{term:?}"));
+        check(std::slice::from_ref(&term), SameImage::Keep, None, 2e-3, 4e-3, &format!("{term:?}"));
     }
 }
 

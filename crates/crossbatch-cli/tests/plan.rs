@@ -57,6 +57,25 @@ fn it_plans_what_a_run_then_does() {
     assert_eq!(json["parameters"], numbers);
 }
 
+/// Other systems do not say what is free.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_does_not_fit_is_told_with_its_numbers_and_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    // 24 classes x 1,000 images of a megapixel in 64 channels: terabytes of activations.
+    let large = ["--set", "data.image-size=1024", "--set", "batch.images=1000", "--format", "json"];
+    let outcome = crossbatch_in(folder.path(), &[&["plan"], &GLYPHS[..], &large].concat());
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains("does not fit"), "{outcome:?}");
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(json["fits"], false);
+    let bytes = |value: &serde_json::Value| value.as_u64().unwrap();
+    assert!(bytes(&json["bytes"]["total"]) > bytes(&json["available_bytes"]));
+    let small =
+        crossbatch_in(folder.path(), &[&["plan", "--format", "json"], &GLYPHS[..]].concat());
+    assert_eq!(small.json()["fits"], true);
+}
+
 #[test]
 fn what_train_refuses_is_refused_alike() {
     let folder = tempfile::tempdir().unwrap();

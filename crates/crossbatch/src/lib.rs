@@ -38,6 +38,7 @@
 //! ```
 
 mod drift;
+mod kernel;
 mod loss;
 mod memory;
 mod miner;
@@ -55,6 +56,7 @@ pub use drift::{
     ActivePairAges, AgeHistogram, Drift, DriftConfig, DriftMeter, DriftState, GradientError,
     active_pair_ages, memory_gradient_error,
 };
+pub use kernel::Kernel;
 pub use loss::{
     BinomialDevianceLoss, CircleLoss, ContrastiveForm, ContrastiveLoss, Duplicates, LearnBeta,
     LiftedStructureLoss, LossConfig, LossKind, MarginLoss, MultiSimilarityLoss, NPairsLoss,

@@ -2,9 +2,10 @@
 
 use burn::tensor::{Device, Tensor};
 use crossbatch::{
-    BinomialDevianceLoss, ContrastiveLoss, LearnBeta, LossParameters, MarginLoss, Memory,
-    MultiSimilarityLoss, NcaLoss, NtXentLoss, Objective, ObjectiveConfig, PairTerm, Reduction,
-    Rows, SameImage, Similarity, SnrContrastiveLoss, SupConLoss, TripletLoss,
+    BinomialDevianceLoss, ContrastiveForm, ContrastiveLoss, LearnBeta, LiftedStructureLoss,
+    LossParameters, MarginLoss, Memory, MultiSimilarityLoss, NPairsLoss, NcaLoss, NtXentLoss,
+    Objective, ObjectiveConfig, PairTerm, Reduction, ReleasedTripletLoss, Rows, SameImage,
+    Similarity, SnrContrastiveLoss, SupConLoss, TripletLoss, Triplets,
 };
 
 use crate::common::{matrix, numbers, on_each_device, unit, values};
@@ -157,6 +158,35 @@ fn of_smooth_losses(device: &Device) {
         let term = term.with_reduction(Reduction::PairMean);
         let name = term.loss.name();
         check(device, &[term], SameImage::Keep, None, 4e-3, 2e-3, name);
+    }
+}
+
+/// Losses with edges (hinges, selections, mining), between them. The circle loss is not here: its gradient holds factors
+/// constant, so that no difference of its value is its gradient; the kernels' tests hold them.
+#[test]
+fn of_losses_with_edges() {
+    let euclidean = Similarity::Euclidean;
+    let hinge = ContrastiveLoss { form: ContrastiveForm::Hinge, ..Default::default() };
+    let distances =
+        ContrastiveLoss { similarity: euclidean, margin: 1.5, positive_margin: 0.05, ..hinge };
+    let triplets = |triplets| TripletLoss { triplets, margin: 0.4, ..Default::default() };
+    let terms = [
+        PairTerm::new(ContrastiveLoss { positive_margin: 0.9, margin: 0.2, ..hinge }),
+        PairTerm::new(distances),
+        PairTerm::new(ContrastiveLoss { similarity: Similarity::SquaredEuclidean, ..distances }),
+        PairTerm::new(triplets(Triplets::All)),
+        PairTerm::new(triplets(Triplets::SemiHard)),
+        PairTerm::new(triplets(Triplets::Hard)),
+        PairTerm::new(ReleasedTripletLoss::default()),
+        PairTerm::new(MultiSimilarityLoss { beta: 4.0, ..Default::default() }),
+        PairTerm::new(LiftedStructureLoss::default()),
+        PairTerm::new(NPairsLoss::default()),
+    ];
+    for term in terms {
+        let term = term.with_reduction(Reduction::AnchorMean);
+        let counts = evaluate(std::slice::from_ref(&term), SameImage::Keep, &rows(BATCH, 18), None);
+        assert!(counts.counts.iter().any(|&count| count > 0.0), "{term:?} is exercised");
+        check(std::slice::from_ref(&term), SameImage::Keep, None, 2e-3, 4e-3, &format!("{term:?}"));
     }
 }
 

@@ -3,6 +3,7 @@
 mod common;
 mod golden;
 mod gradient;
+mod kernel;
 mod memory;
 mod miners;
 mod objective;

@@ -25,3 +25,15 @@ fn sixty_thousand_references(device: &Device) {
         judge(&case, &point, device, 1e-4);
     }
 }
+
+/// What the kernel is for, on the CPU; more than 2^19 and not a multiple of anything.
+#[test]
+fn a_million_references() {
+    for place in [9, 51] {
+        let (case, point) =
+            case(sides(Closeness::Dot)[place], [2, 3, 1_000_003], 60 + place as u64);
+        judge(&case, &point, &plain(), 1e-4);
+    }
+    let (case, point) = case(triplets(Closeness::Dot)[0], [2, 3, 1_000_003], 7);
+    judge(&case, &point, &plain(), 1e-4);
+}

@@ -62,10 +62,12 @@
 //! | [`mean_average_precision`](Metrics::mean_average_precision) | how early does every match come? | 1 is perfect |
 //! | [`mean_reciprocal_rank`](Metrics::mean_reciprocal_rank) | how early does the first match come? | 1 if all first |
 
+mod count;
 mod error;
 mod metrics;
 mod options;
 mod order;
+mod plan;
 mod rank;
 mod ranking;
 mod relation;
@@ -74,6 +76,7 @@ mod score;
 mod search;
 mod source;
 mod vectors;
+mod wanted;
 
 pub use error::Error;
 pub use metrics::{Metrics, MetricsConfig, evaluate, evaluate_self};

@@ -1,10 +1,12 @@
 //! From vectors and a relation to the ranks of all positives.
 
-use rayon::prelude::*;
+use crossbatch_math::fixed::{Bands, PANEL, scratch_bytes};
 
-use crate::order::Seen;
+use crate::count::{Count, Plan};
+use crate::plan::{Extent, choose};
 use crate::relation::Positives;
 use crate::scan::check_sides;
+use crate::wanted::Wanted;
 use crate::{Error, Options, Ranking, Relation, Vectors};
 
 /// The ranks of every query's positives.
@@ -39,38 +41,92 @@ pub fn rank(
 ) -> Result<Ranking, Error> {
     check_sides(queries, gallery)?;
     let positives = Positives::new(relation, queries.len(), gallery.len())?;
-    let tally = options.tally(queries.len() as u64, queries.len());
-    let ranks: Vec<(Vec<u32>, u32)> = (0..queries.len())
-        .into_par_iter()
-        .map(|query| {
-            options.check()?;
-            let mut ignored = Vec::new();
-            positives.ignored.of(query, &mut ignored);
-            let seen = |item: u32| Seen {
-                similarity: queries.closeness(query, gallery, item as usize),
-                index: item,
-            };
-            let wanted: Vec<Seen> = positives.of(query, &ignored).map(seen).collect();
-            let mut ranks: Vec<u32> = vec![1; wanted.len()];
-            if !wanted.is_empty() {
-                for item in (0..gallery.len() as u32).filter(|i| ignored.binary_search(i).is_err())
-                {
-                    let item = seen(item);
-                    for (rank, &positive) in ranks.iter_mut().zip(&wanted) {
-                        *rank += u32::from(item.is_before(positive));
-                    }
-                }
-            }
-            ranks.sort_unstable();
-            tally.add(1);
-            Ok((ranks, (gallery.len() - ignored.len()) as u32))
-        })
-        .collect::<Result<_, Error>>()?;
-    let (ranks, met): (Vec<_>, Vec<_>) = ranks.into_iter().unzip();
-    let ends = ranks.iter().scan(0, |end, ranks| {
-        *end += ranks.len();
-        Some(*end)
-    });
-    let offsets = std::iter::once(0).chain(ends).collect();
-    Ok(Ranking::from_parts(offsets, ranks.concat(), met))
+    let mut wanted = Wanted::new(&positives, queries.len(), gallery.len(), options)?;
+    wanted.see(queries, gallery, 0, options)?;
+    wanted.sort();
+    count_block(queries, gallery, 0, &mut wanted, options, None)?;
+    wanted.take_ignored(&positives, queries, gallery, 0, options)?;
+    Ok(wanted.into_ranking())
+}
+
+/// Counts one block of gallery items, as `plan` says or as seems cheapest.
+fn count_block(
+    queries: &Vectors,
+    block: &Vectors,
+    first: usize,
+    wanted: &mut Wanted,
+    options: &Options<'_>,
+    plan: Option<Plan>,
+) -> Result<(), Error> {
+    let mut active = wanted.active();
+    if active.is_empty() || block.is_empty() {
+        return Ok(());
+    }
+    let same = std::ptr::eq(queries, block);
+    let extent = Extent::of(queries);
+    let extents = (extent, if same { extent } else { Extent::of(block) });
+    let plan = match plan {
+        Some(plan) => plan,
+        None => Plan::new(queries, &active, block, extents, wanted, options)?,
+    };
+    if plan.both {
+        active = (0..queries.len() as u32).collect();
+    }
+    let tally = options.tally(active.len() as u64 * block.len() as u64, queries.len());
+    let count = Count { queries, active: &active, block, first, extents, plan };
+    count.run(wanted, options, &tally)
+}
+
+impl Plan {
+    /// The cheapest way, within the memory allowed.
+    fn new(
+        queries: &Vectors,
+        active: &[u32],
+        block: &Vectors,
+        extents: (Extent, Extent),
+        wanted: &Wanted,
+        options: &Options<'_>,
+    ) -> Result<Self, Error> {
+        let dim = queries.dim();
+        // Half of the products, but for all queries: pays where most of them have positives.
+        let mut both = std::ptr::eq(queries, block) && 2 * active.len() > queries.len();
+        let products = if both { 0.5 } else { 1.0 };
+        let width = choose(queries, active, block, extents, |query| wanted.of(query), products);
+        let lens = |query: &u32| wanted.of(*query as usize).len();
+        let most = active.iter().map(lens).max().unwrap_or(0);
+        let panels = active.chunks(PANEL).map(|panel| panel.iter().map(lens).max().unwrap_or(0));
+        let bands = Bands::bytes(queries.len().div_ceil(PANEL), panels.sum());
+
+        let threads = rayon::current_num_threads();
+        let rows = active.len().max(block.len());
+        let mut tile = tile(width.bytes(PANEL, dim) / PANEL, rows, threads);
+        let scratch = |tile| threads * scratch_bytes(tile, tile, most);
+        let budget = options.memory();
+        while tile > TILE_STEP && bands + scratch(tile) > budget / 2 {
+            tile = (tile / 2).next_multiple_of(TILE_STEP);
+        }
+        let left = budget.saturating_sub(bands + scratch(tile));
+        let fits = |rows: usize| width.bytes(rows, dim) + rows * 4;
+        both &= fits(rows) <= left;
+        let piece = if both || 2 * fits(rows) <= left {
+            rows
+        } else {
+            (left / (2 * fits(PANEL) / PANEL)) / PANEL * PANEL
+        };
+        if piece == 0 {
+            let needed = bands + scratch(tile) + 2 * fits(PANEL);
+            return Err(Error::Memory { needed, budget });
+        }
+        Ok(Self { width, both, piece, tile })
+    }
+}
+
+/// Tiles are whole numbers of the microkernel's columns.
+const TILE_STEP: usize = 48;
+
+/// Rows of a tile, so that a side stays in the second cache and every thread gets several tiles.
+fn tile(row_bytes: usize, rows: usize, threads: usize) -> usize {
+    let cache = (256 << 10) / row_bytes.max(1);
+    let share = rows / (4 * threads);
+    cache.min(share).clamp(TILE_STEP, 1920) / TILE_STEP * TILE_STEP
 }

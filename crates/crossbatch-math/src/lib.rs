@@ -10,11 +10,13 @@
 //! | [`batch_norm`] | batch normalisation with ReLU, training and inference |
 //! | [`pool`] | max-pooling that remembers where the maxima were |
 //! | [`product`] | products of row-major matrices, and the exact-order dot product that settles ties |
+//! | [`gram`] | Gram matrices in f64 |
 //! | [`counting`] | an allocator that says how much memory some work takes |
 
 pub mod batch_norm;
 pub mod conv;
 pub mod counting;
+pub mod gram;
 mod lanes;
 pub mod pair_rows;
 pub mod pool;

@@ -169,6 +169,42 @@ pub fn dot_f64(a: &[f32], b: &[f32]) -> f64 {
     ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
 }
 
+/// The squared Euclidean distance of two rows in f64, summed as [`dot_f64`] sums.
+///
+/// A difference of two f32 values rounds once in f64, its square once more; the sum's order is fixed. The result is the
+/// same on every processor, and `squared_distance_f64(a, b)` equals `squared_distance_f64(b, a)`.
+///
+/// # Panics
+///
+/// If the rows differ in length.
+///
+/// # Example
+///
+/// ```
+/// use crossbatch_math::product::squared_distance_f64;
+///
+/// assert_eq!(squared_distance_f64(&[1.0, 2.0], &[4.0, 6.0]), 25.0);
+/// ```
+pub fn squared_distance_f64(a: &[f32], b: &[f32]) -> f64 {
+    assert!(a.len() == b.len(), "rows of {} and {} values have no distance", a.len(), b.len());
+    let square = |x: f32, y: f32| {
+        let difference = f64::from(x) - f64::from(y);
+        difference * difference
+    };
+    let mut sums = [0.0f64; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (x, y) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += square(x[lane], y[lane]);
+        }
+    }
+    for (sum, (&x, &y)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *sum += square(x, y);
+    }
+    ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+}
+
 /// The number of `lines`, of `dim` values each, in the values of the matrix `name`.
 fn whole(name: &str, lines: &str, values: &[f32], dim: usize) -> usize {
     assert!(dim > 0, "{lines} must have at least one value, dim is 0");
@@ -244,6 +280,19 @@ mod tests {
     #[test]
     fn dot_keeps_what_f32_would_lose() {
         assert_eq!(dot_f64(&[1e4, 1.0, -1e4], &[1e4, 1.0, 1e4]), 1.0);
+    }
+
+    #[test]
+    fn distance_is_symmetric_and_close_to_the_plain_sum() {
+        for len in [0, 1, 7, 8, 9, 31, 100] {
+            let a: Vec<f32> = (0..len).map(|i| (i as f32 * 0.37).sin()).collect();
+            let b: Vec<f32> = (0..len).map(|i| (i as f32 * 0.91).cos()).collect();
+            let plain: f64 =
+                a.iter().zip(&b).map(|(&x, &y)| (f64::from(x) - f64::from(y)).powi(2)).sum();
+            let found = squared_distance_f64(&a, &b);
+            assert_eq!(found.to_bits(), squared_distance_f64(&b, &a).to_bits());
+            assert!((found - plain).abs() < 1e-12, "length {len}");
+        }
     }
 
     #[test]

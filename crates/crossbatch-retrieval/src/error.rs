@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::Similarity;
+
 /// Why vectors could not be searched or judged.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
@@ -37,15 +39,40 @@ pub enum Error {
         /// Dimensions of a gallery item.
         gallery: usize,
     },
-    /// Rows and labels do not pair up.
-    #[error("the {side} has {rows} rows and {labels} labels: each row needs one label")]
-    LabelCount {
+    /// Queries and gallery are to be compared in different ways.
+    #[error(
+        "queries are prepared for {queries:?} and the gallery for {gallery:?}: both need the same similarity"
+    )]
+    Similarity {
+        /// How queries are compared.
+        queries: Similarity,
+        /// How gallery items are compared.
+        gallery: Similarity,
+    },
+    /// Rows and labels, or another column, do not pair up.
+    #[error("the {side} has {rows} rows and {values} {what}: each row needs one")]
+    ColumnLength {
         /// `"query set"` or `"gallery"`.
         side: &'static str,
+        /// `"labels"`, or what else the values are.
+        what: &'static str,
         /// How many rows were given.
         rows: usize,
-        /// How many labels were given.
-        labels: usize,
+        /// How many values were given.
+        values: usize,
+    },
+    /// The caller wanted no more.
+    #[error("cancelled before it was done")]
+    Cancelled,
+    /// The work does not fit into the memory allowed.
+    #[error(
+        "the smallest blocks need {needed} bytes of memory and {budget} are allowed: allow more, or use fewer threads"
+    )]
+    Memory {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes allowed.
+        budget: usize,
     },
     /// More rows than a 32-bit index can name.
     #[error("{rows} rows are more than one search can index ({}): split the gallery", u32::MAX)]
@@ -56,6 +83,24 @@ pub enum Error {
     /// A cut of zero, in a search or in a metric.
     #[error("a ranking cannot be cut at K = 0: the smallest K is 1")]
     ZeroK,
+    /// Rows of a gallery could not be read.
+    #[error("cannot read rows {first}..{end}: {reason}")]
+    Read {
+        /// The first of the rows, from zero.
+        first: usize,
+        /// One past the last of the rows.
+        end: usize,
+        /// What went wrong.
+        reason: String,
+    },
+    /// Ranks that no ranking can have.
+    #[error(
+        "the ranks of query {query} are impossible: they must ascend from 1 at the lowest to the number of items met, a list for each query"
+    )]
+    Ranks {
+        /// The query, from zero.
+        query: usize,
+    },
     /// Not one query has anything to find.
     #[error(
         "no query has a match in the gallery ({queries} queries, {gallery} gallery items): \

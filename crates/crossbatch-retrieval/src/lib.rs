@@ -18,7 +18,9 @@
 //! # A whole program
 //!
 //! ```
-//! use crossbatch_retrieval::{Exclude, MetricsConfig, Rows, UnitRows, evaluate_self, search};
+//! use crossbatch_retrieval::{
+//!     Exclude, MetricsConfig, Similarity, Vectors, evaluate_self, search,
+//! };
 //!
 //! # fn main() -> Result<(), crossbatch_retrieval::Error> {
 //! // Six embeddings of three classes, as they come out of a model.
@@ -32,7 +34,7 @@
 //! ];
 //! let labels = [0, 0, 1, 1, 2, 2];
 //!
-//! let rows = UnitRows::from_rows(&Rows::new(&embeddings, 3)?);
+//! let rows = Vectors::new(embeddings.to_vec(), 3, Similarity::Cosine)?;
 //! let config = MetricsConfig { recall_at: vec![1, 2] };
 //! let metrics = evaluate_self(&rows, &labels, &config, &|done, total| {
 //!     let _ = (done, total); // drive a progress bar here
@@ -62,17 +64,23 @@
 
 mod error;
 mod metrics;
+mod options;
 mod order;
+mod rank;
 mod ranking;
 mod relation;
-mod rows;
 mod scan;
 mod score;
 mod search;
-mod top_k;
+mod source;
+mod vectors;
 
 pub use error::Error;
 pub use metrics::{Metrics, MetricsConfig, evaluate, evaluate_self};
-pub use relation::Exclude;
-pub use rows::{Rows, UnitRows};
-pub use search::{Neighbours, search};
+pub use options::Options;
+pub use rank::rank;
+pub use ranking::Ranking;
+pub use relation::{Column, Exclude, Ignore, Relation};
+pub use search::{Neighbours, nearest, search};
+pub use source::RowSource;
+pub use vectors::{Similarity, Values, Vectors};

@@ -2,12 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::order::Seen;
-use crate::ranking::RankCounter;
-use crate::relation::LabelIndex;
-use crate::scan::{Scan, Tally};
 use crate::score::Score;
-use crate::{Error, Exclude, UnitRows};
+use crate::{Error, Exclude, Options, Ranking, Relation, Vectors, rank};
 
 /// What to measure besides the metrics that need no choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +64,25 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// The metrics of a ranking; `gallery` is the number of items there were, for the error's text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ZeroK`] for a cut of zero, and [`Error::NoQueries`] if no query has a positive.
+    pub fn of(ranking: &Ranking, gallery: usize, config: &MetricsConfig) -> Result<Self, Error> {
+        if config.recall_at.contains(&0) {
+            return Err(Error::ZeroK);
+        }
+        let cuts = &config.recall_at;
+        let counted: Vec<_> = ranking.counted().collect();
+        let scores: Vec<_> =
+            counted.into_par_iter().map(|(_, ranks)| Score::from_ranks(ranks, cuts)).collect();
+        if scores.is_empty() {
+            return Err(Error::NoQueries { queries: ranking.len(), gallery });
+        }
+        Ok(Self::from_scores(&scores, ranking.len() - scores.len(), cuts))
+    }
+
     /// Recall at `k`, if it was measured.
     pub fn recall(&self, k: usize) -> Option<f64> {
         at(&self.recall_at, k)
@@ -111,10 +126,10 @@ fn at(values: &[(usize, f64)], k: usize) -> Option<f64> {
 /// # Example
 ///
 /// ```
-/// use crossbatch_retrieval::{MetricsConfig, UnitRows, evaluate_self};
+/// use crossbatch_retrieval::{MetricsConfig, Similarity, Vectors, evaluate_self};
 ///
 /// // Two pairs, and the second row has strayed: the third is nearer to it than the first.
-/// let rows = UnitRows::new(vec![1.0, 0.0, 0.4, 1.0, 0.0, 1.0, -0.1, 1.0], 2)?;
+/// let rows = Vectors::new(vec![1.0, 0.0, 0.4, 1.0, 0.0, 1.0, -0.1, 1.0], 2, Similarity::Cosine)?;
 /// let config = MetricsConfig { recall_at: vec![1, 2, 3] };
 /// let metrics = evaluate_self(&rows, &[5, 5, 8, 8], &config, &|_, _| {})?;
 /// assert_eq!(metrics.recall(1), Some(0.75));
@@ -126,7 +141,7 @@ fn at(values: &[(usize, f64)], k: usize) -> Option<f64> {
 ///
 /// As [`evaluate`].
 pub fn evaluate_self(
-    rows: &UnitRows,
+    rows: &Vectors,
     labels: &[u32],
     config: &MetricsConfig,
     progress: &(dyn Fn(usize, usize) + Sync),
@@ -143,19 +158,19 @@ pub fn evaluate_self(
 ///
 /// # Errors
 ///
-/// [`Error::LabelCount`] if a row lacks a label, [`Error::ZeroK`] for a cut of zero, [`Error::NoQueries`] if no query
+/// [`Error::ColumnLength`] if a row lacks a label, [`Error::ZeroK`] for a cut of zero, [`Error::NoQueries`] if no query
 /// has a positive, [`Error::Dim`] if queries and gallery differ in dimension, and [`Error::TooManyRows`] for a gallery
 /// beyond 32-bit indices.
 ///
 /// # Example
 ///
 /// ```
-/// use crossbatch_retrieval::{Exclude, MetricsConfig, UnitRows, evaluate};
+/// use crossbatch_retrieval::{Exclude, MetricsConfig, Similarity, Vectors, evaluate};
 ///
 /// // Seen from the query, positives stand at ranks 2, 3 and 6: the example of `Metrics`.
 /// let angles = [0.0f32, 0.1, 0.2, 0.3, 0.4, 0.5];
-/// let gallery = UnitRows::new(angles.iter().flat_map(|a| [a.cos(), a.sin()]).collect(), 2)?;
-/// let query = UnitRows::new(vec![1.0, -0.1], 2)?;
+/// let gallery = Vectors::new(angles.iter().flat_map(|a| [a.cos(), a.sin()]).collect::<Vec<_>>(), 2, Similarity::Cosine)?;
+/// let query = Vectors::new(vec![1.0, -0.1], 2, Similarity::Cosine)?;
 /// let metrics = evaluate(
 ///     &query, &[1],
 ///     &gallery, &[0, 1, 1, 0, 0, 1],
@@ -168,104 +183,35 @@ pub fn evaluate_self(
 /// # Ok::<(), crossbatch_retrieval::Error>(())
 /// ```
 pub fn evaluate(
-    queries: &UnitRows,
+    queries: &Vectors,
     query_labels: &[u32],
-    gallery: &UnitRows,
+    gallery: &Vectors,
     gallery_labels: &[u32],
     exclude: Exclude,
     config: &MetricsConfig,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Metrics, Error> {
-    check_labels("query set", queries, query_labels)?;
-    check_labels("gallery", gallery, gallery_labels)?;
     if config.recall_at.contains(&0) {
         return Err(Error::ZeroK);
     }
-    let scan = Scan::new(queries, gallery, exclude)?;
-    let scores = score_all(&scan, query_labels, gallery_labels, &config.recall_at, progress);
-    if scores.is_empty() {
-        return Err(Error::NoQueries { queries: queries.len(), gallery: gallery.len() });
-    }
-    let left_out = queries.len() - scores.len();
-    Ok(Metrics::from_scores(&scores, left_out, &config.recall_at))
-}
-
-fn check_labels(side: &'static str, rows: &UnitRows, labels: &[u32]) -> Result<(), Error> {
-    let (rows, labels) = (rows.len(), labels.len());
-    if rows == labels { Ok(()) } else { Err(Error::LabelCount { side, rows, labels }) }
-}
-
-/// The scores of the queries that have a positive, in query order.
-fn score_all(
-    scan: &Scan<'_>,
-    query_labels: &[u32],
-    gallery_labels: &[u32],
-    cuts: &[usize],
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Vec<Score> {
-    let index = LabelIndex::new(gallery_labels);
-    let tally = Tally::new(scan.queries.len(), progress);
-    let blocks: Vec<Vec<Score>> = (0..scan.queries.len().div_ceil(scan.blocks.queries))
-        .into_par_iter()
-        .map_init(
-            || (Vec::new(), Vec::new()),
-            |(buffer, counters), block| {
-                let scores = score_block(scan, block, query_labels, &index, cuts, buffer, counters);
-                tally.add(scan.block(block).len());
-                scores
-            },
-        )
-        .collect();
-    blocks.into_iter().flatten().collect()
-}
-
-/// The scores of one block of queries. `buffer` and `counters` are reused from block to block.
-fn score_block(
-    scan: &Scan<'_>,
-    block: usize,
-    query_labels: &[u32],
-    index: &LabelIndex<'_>,
-    cuts: &[usize],
-    buffer: &mut Vec<f32>,
-    counters: &mut Vec<RankCounter>,
-) -> Vec<Score> {
-    let queries = scan.block(block);
-    counters.resize_with(scan.blocks.queries, || RankCounter::new(scan.gallery.dim()));
-    for (query, counter) in queries.clone().zip(counters.iter_mut()) {
-        let same_label = index.with(query_labels[query]).iter();
-        let met = same_label.filter(|&&item| !scan.exclude.hides(query, item as usize));
-        counter.start(met.map(|&item| Seen { similarity: scan.exact(query, item), index: item }));
-    }
-    let counters = &mut counters[..queries.len()];
-    if counters.iter().all(|counter| counter.positives() == 0) {
-        return Vec::new();
-    }
-    scan.visit(queries.clone(), buffer, |query, first, similarities| {
-        counters[query - queries.start].meet(first, similarities, |item| scan.exact(query, item));
-    });
-    let mut ranks = Vec::new();
-    let counted = counters.iter().filter(|counter| counter.positives() > 0);
-    counted
-        .map(|counter| {
-            counter.finish(&mut ranks);
-            Score::from_ranks(&ranks, cuts)
-        })
-        .collect()
+    let relation = Relation::new(query_labels, gallery_labels).ignoring(exclude.into());
+    let options = Options::default().with_progress(progress);
+    Metrics::of(&rank(queries, gallery, &relation, &options)?, gallery.len(), config)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scan::Blocks;
+    use crate::Similarity;
 
     fn quiet() -> &'static (dyn Fn(usize, usize) + Sync) {
         &|_, _| {}
     }
 
     /// Unit vectors at these angles, in degrees.
-    fn at_angles(angles: &[f32]) -> UnitRows {
+    fn at_angles(angles: &[f32]) -> Vectors {
         let data = angles.iter().flat_map(|a| [a.to_radians().cos(), a.to_radians().sin()]);
-        UnitRows::new(data.collect(), 2).unwrap()
+        Vectors::new(data.collect::<Vec<_>>(), 2, Similarity::Cosine).unwrap()
     }
 
     #[test]
@@ -302,7 +248,7 @@ mod tests {
 
     #[test]
     fn equal_rows_rank_by_index() {
-        let rows = UnitRows::new(vec![1.0; 12], 3).unwrap();
+        let rows = Vectors::new(vec![1.0; 12], 3, Similarity::Cosine).unwrap();
         let metrics = evaluate_self(&rows, &[0, 1, 0, 1], &MetricsConfig::default(), quiet());
         // Ranks: 0 → {2 at 2}, 1 → {3 at 3}, 2 → {0 at 1}, 3 → {1 at 2}.
         let metrics = metrics.unwrap();
@@ -316,30 +262,18 @@ mod tests {
         let rows = at_angles(&[0.0, 5.0]);
         let config = MetricsConfig::default();
         let found = evaluate_self(&rows, &[1], &config, quiet());
-        assert_eq!(found, Err(Error::LabelCount { side: "query set", rows: 2, labels: 1 }));
+        assert_eq!(
+            found,
+            Err(Error::ColumnLength { side: "query set", what: "labels", rows: 2, values: 1 })
+        );
         let found = evaluate(&rows, &[1, 2], &rows, &[], Exclude::Nothing, &config, quiet());
-        assert_eq!(found, Err(Error::LabelCount { side: "gallery", rows: 2, labels: 0 }));
+        assert_eq!(
+            found,
+            Err(Error::ColumnLength { side: "gallery", what: "labels", rows: 2, values: 0 })
+        );
         let found = evaluate_self(&rows, &[1, 2], &config, quiet());
         assert_eq!(found, Err(Error::NoQueries { queries: 2, gallery: 2 }));
         let zero = MetricsConfig { recall_at: vec![1, 0] };
         assert_eq!(evaluate_self(&rows, &[1, 1], &zero, quiet()), Err(Error::ZeroK));
-    }
-
-    #[test]
-    fn block_sizes_change_nothing() {
-        // Families of near-copies, 1e-6 apart, so that f32 cannot order them; labels cut across families.
-        let data = (0..500 * 24)
-            .map(|i| ((i / 24 % 9 * 31 + i % 24) as f32).sin() + ((i * 37) as f32).sin() * 1e-6)
-            .collect();
-        let rows = UnitRows::new(data, 24).unwrap();
-        let labels: Vec<u32> = (0..500).map(|i| i % 13 * i % 31).collect();
-        let mut scan = Scan::new(&rows, &rows, Exclude::SameIndex).unwrap();
-        let cuts = [1, 10];
-        let expected = score_all(&scan, &labels, &labels, &cuts, quiet());
-        for (queries, gallery) in [(1, 1), (1, 500), (3, 17), (64, 5), (500, 500), (33, 256)] {
-            scan.blocks = Blocks { queries, gallery };
-            let scores = score_all(&scan, &labels, &labels, &cuts, quiet());
-            assert!(scores == expected, "{queries} x {gallery}");
-        }
     }
 }

@@ -1,6 +1,8 @@
 //! pytorch-metric-learning's numbers on the same vectors; `make.py` beside the fixture wrote them.
 
-use crossbatch_retrieval::{Exclude, Metrics, MetricsConfig, UnitRows, evaluate, evaluate_self};
+use crossbatch_retrieval::{
+    Exclude, Metrics, MetricsConfig, Similarity, Vectors, evaluate, evaluate_self,
+};
 use serde_json::Value;
 
 fn golden() -> Value {
@@ -8,12 +10,13 @@ fn golden() -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-fn rows_and_labels(set: &Value) -> (UnitRows, Vec<u32>) {
+fn rows_and_labels(set: &Value) -> (Vectors, Vec<u32>) {
     let numbers = |key: &str| set[key].as_array().unwrap().iter();
-    let values = numbers("embeddings").map(|value| value.as_f64().unwrap() as f32).collect();
+    let values: Vec<f32> =
+        numbers("embeddings").map(|value| value.as_f64().unwrap() as f32).collect();
     let labels = numbers("labels").map(|label| label.as_u64().unwrap() as u32).collect();
     let dim = set["dim"].as_u64().unwrap() as usize;
-    (UnitRows::new(values, dim).unwrap(), labels)
+    (Vectors::new(values, dim, Similarity::Cosine).unwrap(), labels)
 }
 
 fn config(expected: &Value) -> MetricsConfig {

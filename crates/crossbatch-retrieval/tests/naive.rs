@@ -2,20 +2,19 @@
 //!
 //! Also the vectors that make ranking hard: ties, equal rows, zero rows, and rows closer than f32 can tell.
 
-use crossbatch_math::product::dot_f64;
-use crossbatch_retrieval::{Exclude, Metrics, UnitRows};
+use crossbatch_retrieval::{Exclude, Metrics, Similarity, Vectors};
 use proptest::prelude::*;
 
 /// All items that `query` meets with their similarities, best first.
 pub(crate) fn ranking(
-    queries: &UnitRows,
+    queries: &Vectors,
     query: usize,
-    gallery: &UnitRows,
+    gallery: &Vectors,
     exclude: Exclude,
 ) -> Vec<(u32, f64)> {
     let mut items: Vec<(u32, f64)> = (0..gallery.len())
         .filter(|&item| exclude == Exclude::Nothing || item != query)
-        .map(|item| (item as u32, dot_f64(queries.row(query), gallery.row(item))))
+        .map(|item| (item as u32, queries.closeness(query, gallery, item)))
         .collect();
     // Stable, so equal similarities stay in index order.
     items.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap());
@@ -24,9 +23,9 @@ pub(crate) fn ranking(
 
 /// The metrics by their definitions; nothing if no query has a match.
 pub(crate) fn metrics(
-    queries: &UnitRows,
+    queries: &Vectors,
     query_labels: &[u32],
-    gallery: &UnitRows,
+    gallery: &Vectors,
     gallery_labels: &[u32],
     exclude: Exclude,
     cuts: &[usize],
@@ -103,7 +102,7 @@ pub(crate) fn assert_close(found: &Metrics, expected: &Metrics) {
 pub(crate) fn hard_rows(
     rows: impl Into<proptest::collection::SizeRange>,
     dim: usize,
-) -> impl Strategy<Value = UnitRows> {
+) -> impl Strategy<Value = Vectors> {
     let whole = || proptest::collection::vec(-2i8..=2, dim);
     let row = prop_oneof![
         // Few distinct directions: exact ties, equal rows, zero rows.
@@ -119,5 +118,5 @@ pub(crate) fn hard_rows(
         2 => proptest::collection::vec(-1.0f32..1.0, dim),
     ];
     proptest::collection::vec(row, rows)
-        .prop_map(move |rows| UnitRows::new(rows.concat(), dim).unwrap())
+        .prop_map(move |rows| Vectors::new(rows.concat(), dim, Similarity::Cosine).unwrap())
 }

@@ -222,7 +222,7 @@ mod tests {
     use crate::Similarity;
 
     fn blobs(clusters: usize, each: usize, dim: usize, noise: f32) -> (Vectors, Vec<u32>) {
-        let value = |i: usize| ((i * 7919 + 13) % 10_007) as f32 / 5000.0 - 1.0;
+        let value = |i: usize| ((i as f64 * 12.9898).sin() * 43758.5453).fract() as f32;
         let data = (0..clusters * each).flat_map(|row| {
             let centre = move |d: usize| value((row % clusters) * dim + d);
             (0..dim).map(move |d| centre(d) + noise * value(row * dim + d + 50_000))

@@ -50,6 +50,7 @@ pub(super) fn seed(centres: &mut Centres<'_>, clusters: usize, random: &mut Rand
             break;
         }
         let mut refused = 0;
+        let mut found_out = Vec::new();
         while waiting.len() < wanted && refused < REFUSED {
             let at = random.unit() * total;
             let point = ends.partition_point(|&end| end <= at).min(rows - 1);
@@ -63,10 +64,11 @@ pub(super) fn seed(centres: &mut Centres<'_>, clusters: usize, random: &mut Rand
                 refused = 0;
             } else {
                 refused += 1;
-                // What was just found out holds from the next sums on.
-                bounds[point] = bounds[point].min(known);
+                found_out.push((point, known));
             }
         }
+        // Not earlier: points are drawn by the bounds that were summed.
+        found_out.iter().for_each(|&(point, known)| bounds[point] = bounds[point].min(known));
         meet(centres, &mut waiting);
     }
     let rest: Vec<u32> = (0..rows as u32).filter(|&i| !taken[i as usize]).collect();

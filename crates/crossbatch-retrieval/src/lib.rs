@@ -69,6 +69,8 @@ mod linear;
 mod metrics;
 mod options;
 mod order;
+pub mod postprocess;
+pub mod protocol;
 mod random;
 mod rank;
 mod ranking;
@@ -81,8 +83,8 @@ pub mod verification;
 
 pub use error::Error;
 pub use metrics::{
-    Bootstrap, Confusion, Group, HardQuery, Interval, Metric, Metrics, MetricsConfig, Scores, Units,
-    confusions, evaluate, evaluate_self, worst_queries,
+    Bootstrap, Confusion, Group, HardQuery, Interval, Metric, Metrics, MetricsConfig, Scores,
+    Units, confusions, evaluate, evaluate_self, worst_queries,
 };
 pub use options::Options;
 pub use rank::rank;

@@ -7,9 +7,7 @@ use crossbatch_retrieval::cluster::{
 use crossbatch_retrieval::health::{duplicates, similarity_health, uniformity};
 use crossbatch_retrieval::postprocess::{KReciprocal, KReciprocalConfig};
 use crossbatch_retrieval::verification::{VerificationConfig, verify, verify_within};
-use crossbatch_retrieval::{
-    Bootstrap, Metric, Options, Relation, Scores, Units, Vectors, rank,
-};
+use crossbatch_retrieval::{Bootstrap, Metric, Options, Relation, Scores, Units, Vectors, rank};
 use proptest::prelude::*;
 
 use crate::naive;
@@ -32,7 +30,8 @@ fn pairs(rows: &Vectors, labels: &[u32]) -> (Vec<f64>, Vec<f64>) {
 /// Mutual information, entropies, from counts written out.
 fn information(a: &[u32], b: &[u32]) -> (f64, f64, f64) {
     let total = a.len() as f64;
-    let share = |keep: &dyn Fn(usize) -> bool| (0..a.len()).filter(|&i| keep(i)).count() as f64 / total;
+    let share =
+        |keep: &dyn Fn(usize) -> bool| (0..a.len()).filter(|&i| keep(i)).count() as f64 / total;
     let (mut mutual, mut of_a, mut of_b) = (0.0, 0.0, 0.0);
     for x in 0..5 {
         let (p, q) = (share(&|i| a[i] == x), share(&|i| b[i] == x));

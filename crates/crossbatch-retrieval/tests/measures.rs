@@ -75,10 +75,8 @@ fn k_means_is_as_good_as_scikit_learn_and_faiss() {
 #[test]
 fn verification_equals_scikit_learn() {
     let golden = golden();
-    let (rows, labels) = (
-        vectors(&golden["rows"], Similarity::Cosine),
-        labels(&golden["rows"]["labels"]),
-    );
+    let (rows, labels) =
+        (vectors(&golden["rows"], Similarity::Cosine), labels(&golden["rows"]["labels"]));
     let expected = &golden["verification"];
     for (exact_pairs, tolerance) in [(u64::MAX, 1e-9), (0, 2e-4)] {
         let config = VerificationConfig { exact_pairs, bins: 1 << 20 };
@@ -127,7 +125,8 @@ fn principal_components_equal_scikit_learn() {
     let golden = golden();
     let rows = vectors(&golden["rows"], Similarity::Euclidean);
     let pca = Pca::fit(&rows, &PcaConfig::default()).unwrap();
-    for (found, expected) in pca.variances().iter().zip(golden["components"]["variances"].as_array().unwrap())
+    for (found, expected) in
+        pca.variances().iter().zip(golden["components"]["variances"].as_array().unwrap())
     {
         close(*found, expected, 1e-9);
     }

@@ -1,6 +1,8 @@
 //! Everything that is checked through the public interface.
 
+mod definitions;
 mod golden;
+mod measures;
 mod metrics;
 mod naive;
 mod search;

@@ -32,7 +32,6 @@ pub struct Unsure {
 /// Space that [`count`] reuses from call to call.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    products: Vec<i32>,
     left: Vec<i32>,
     right: Vec<i32>,
     unsure: Vec<Unsure>,
@@ -55,7 +54,7 @@ pub fn scratch_bytes(left: usize, right: usize, bands: usize) -> usize {
     let unsure = 2 * left.next_multiple_of(PANEL) * 48;
     let counts = (left + right + 2 * PANEL) * bands;
     // A vector grows by doubling.
-    4 * (8 * 48 + counts) + 2 * unsure * size_of::<Unsure>()
+    4 * counts + 2 * unsure * size_of::<Unsure>()
 }
 
 /// Compares the products of two blocks of rows with the bands of either side.
@@ -251,30 +250,22 @@ unsafe fn count_with<L: Lanes, const R: usize, const V: usize>(
     settle: &mut dyn FnMut(&[Unsure]),
 ) {
     let end = work.right_block.end.div_ceil(PANEL);
-    scratch.products.resize(R * V * PANEL, 0);
+    let mut products = [[[0; PANEL]; V]; R];
     let mut panel = work.right_block.start / PANEL;
     while panel < end {
         let panels = if panel + V <= end { V } else { 1 };
         for row in (work.left_block.start..work.left_block.end).step_by(R) {
-            let out = scratch.products.as_mut_ptr();
-            let rows = row..work.left_block.end.min(row + R);
+            let out = products.as_mut_ptr().cast::<i32>();
+            let (left, right) = (work.left.rows, work.right.rows);
             // SAFETY: `row` is a multiple of R in a block that starts at a panel, and R divides 16, so that R rows lie
-            // in one panel; `panel + panels` ends within the right side; `out` holds R x V vectors.
+            // in one panel; `panel + panels` ends within the right side; `products` holds R x V vectors.
             unsafe {
                 if panels == V {
-                    micro::<L, R, V>(
-                        work.left.rows,
-                        row,
-                        work.right.rows,
-                        panel,
-                        out,
-                        V * PANEL,
-                        R,
-                    );
+                    micro::<L, R, V>(left, row, right, panel, out, V * PANEL, R);
                 } else {
-                    micro::<L, R, 1>(work.left.rows, row, work.right.rows, panel, out, PANEL, R);
+                    micro::<L, R, 1>(left, row, right, panel, out, V * PANEL, R);
                 }
-                compare::<L>(work, rows, panel..panel + panels, scratch);
+                compare::<L, R, V>(work, row, panel..panel + panels, &products, scratch);
             }
         }
         if !scratch.unsure.is_empty() {
@@ -285,55 +276,64 @@ unsafe fn count_with<L: Lanes, const R: usize, const V: usize>(
     }
 }
 
-/// Compares a few products, `rows x panels`, with the bands of their rows.
+/// Compares the products of R rows from `row` on and a few panels with the bands of either side.
 ///
 /// # Safety
 ///
-/// As [`count_with`]; `rows` and `panels` must lie in the blocks, with their products in `scratch.products`.
+/// As [`count_with`]; the panels must lie in the block.
 #[inline(always)]
 #[allow(unsafe_code)]
-unsafe fn compare<L: Lanes>(
+unsafe fn compare<L: Lanes, const R: usize, const V: usize>(
     work: &Work<'_>,
-    rows: Range<usize>,
+    row: usize,
     panels: Range<usize>,
+    products: &[[[i32; PANEL]; V]; R],
     scratch: &mut Scratch,
 ) {
     let (left, right) = (&work.left, &work.right);
-    let stride = panels.len() * PANEL;
-    // SAFETY: loads of whole vectors within slices whose lengths are whole panels; the slice indexing is checked.
+    // R divides 16, so that these lie within whole panels.
+    let of_rows = |values: &[i32], default: i32| -> [i32; R] {
+        if values.is_empty() { [default; R] } else { std::array::from_fn(|r| values[row + r]) }
+    };
+    let floors = of_rows(left.bands.map_or(&[], |bands| &bands.floor), i32::MAX);
+    let offsets = of_rows(left.offsets, 0);
+    let rows = R.min(work.left_block.end - row);
+    // SAFETY: loads of whole vectors from slices and arrays of that length.
     unsafe {
-        let vector = |values: &[i32], at: usize| L::load(values[at..at + PANEL].as_ptr());
-        for panel in panels.clone() {
+        let vector = |values: &[i32], at: usize, default: i32| {
+            if values.is_empty() {
+                L::splat(default)
+            } else {
+                L::load(values[at..at + PANEL].as_ptr())
+            }
+        };
+        for (v, panel) in panels.enumerate() {
             let column = panel * PANEL;
             let valid = match work.right_block.end - column {
                 lanes @ 0..PANEL => (1u32 << lanes) - 1,
                 _ => 0xffff,
             };
-            let right_offset = match right.offsets {
-                [] => L::splat(0),
-                offsets => vector(offsets, column),
-            };
-            let right_floor = match right.bands {
-                None => L::splat(i32::MAX),
-                Some(bands) => vector(&bands.floor, column),
-            };
-            for row in rows.clone() {
-                let at = (row - rows.start) * stride + (panel - panels.start) * PANEL;
-                let products = vector(&scratch.products, at);
-                if let Some(bands) = left.bands {
-                    let x = products.minus(right_offset);
-                    if x.greater(L::splat(bands.floor[row])) & valid != 0 {
-                        above_left(work, bands, row, column, x, valid, scratch);
-                    }
+            let right_offset = vector(right.offsets, column, 0);
+            let bands = right.bands.map_or(&[][..], |bands| &bands.floor);
+            let right_floor = vector(bands, column, i32::MAX);
+            for r in 0..rows {
+                let product = L::load(products[r][v].as_ptr());
+                let of_left = product.minus(right_offset);
+                let of_right = product.minus(L::splat(offsets[r]));
+                let left_passes = of_left.greater(L::splat(floors[r])) & valid;
+                let right_passes = of_right.greater(right_floor);
+                if left_passes | right_passes == 0 {
+                    continue;
                 }
-                if let Some(bands) = right.bands {
-                    let x = match left.offsets {
-                        [] => products,
-                        offsets => products.minus(L::splat(offsets[row])),
-                    };
-                    if x.greater(right_floor) != 0 {
-                        above_right(work, bands, row, panel, x, scratch);
-                    }
+                if let Some(bands) = left.bands
+                    && left_passes != 0
+                {
+                    above_left(work, bands, row + r, column, of_left, valid, scratch);
+                }
+                if let Some(bands) = right.bands
+                    && right_passes != 0
+                {
+                    above_right(work, bands, row + r, panel, of_right, scratch);
                 }
             }
         }
@@ -356,21 +356,28 @@ unsafe fn above_left<L: Lanes>(
     valid: u32,
     scratch: &mut Scratch,
 ) {
-    let base = bands.offsets[work.left_block.start / PANEL] * PANEL;
+    let base = bands.offsets[work.left_block.start / PANEL];
+    let vectors = bands.offsets[row / PANEL]..bands.offsets[row / PANEL + 1];
+    let below = bands.below[vectors.start * PANEL..vectors.end * PANEL].as_chunks::<PANEL>().0;
+    let high = bands.high[vectors.start * PANEL..vectors.end * PANEL].as_chunks::<PANEL>().0;
+    let counts = scratch.left[(vectors.start - base) * PANEL..(vectors.end - base) * PANEL]
+        .as_chunks_mut::<PANEL>()
+        .0;
+    let (lane, len) = (row % PANEL, bands.lens[row] as usize);
     let mut unsure = 0;
-    // From the lowest band; the first that nothing reaches ends it.
-    for k in (0..bands.lens[row] as usize).rev() {
-        let at = bands.at(row, k);
+    // From the lowest band. A look for the first that nothing reaches pays once in a while only: it is hard to foresee.
+    let triples = below[..len].iter().zip(&high[..len]).zip(&mut counts[..len]);
+    for (k, ((below, high), count)) in triples.enumerate().rev() {
         // SAFETY: the caller vouches for the instructions.
         let (reaching, above) = unsafe {
-            let reaching = x.greater(L::splat(bands.below[at])) & valid;
-            (reaching, x.greater(L::splat(bands.high[at])) & valid)
+            let reaching = x.greater(L::splat(below[lane])) & valid;
+            (reaching, x.greater(L::splat(high[lane])) & valid)
         };
-        if reaching == 0 {
+        unsure |= reaching & !above;
+        count[lane] += above.count_ones().cast_signed();
+        if k % 8 == 0 && reaching == 0 {
             break;
         }
-        unsure |= reaching & !above;
-        scratch.left[at - base] += above.count_ones().cast_signed();
     }
     if unsure != 0 {
         let pair = |lane: usize, x| {
@@ -398,19 +405,19 @@ unsafe fn above_right<L: Lanes>(
     scratch: &mut Scratch,
 ) {
     let base = bands.offsets[work.right_block.start / PANEL];
+    let vectors = bands.offsets[panel]..bands.offsets[panel + 1];
+    let below = bands.below[vectors.start * PANEL..vectors.end * PANEL].as_chunks::<PANEL>().0;
+    let high = bands.high[vectors.start * PANEL..vectors.end * PANEL].as_chunks::<PANEL>().0;
+    let counts = scratch.right[(vectors.start - base) * PANEL..(vectors.end - base) * PANEL]
+        .as_chunks_mut::<PANEL>()
+        .0;
     let mut unsure = 0;
-    for vector in bands.offsets[panel]..bands.offsets[panel + 1] {
-        let at = vector * PANEL;
-        let gathered = &mut scratch.right[(vector - base) * PANEL..][..PANEL];
-        // SAFETY: the slices hold a vector each; the caller vouches for the instructions.
+    for ((below, high), counts) in below.iter().zip(high).zip(counts) {
+        // SAFETY: arrays of a vector's length; the caller vouches for the instructions.
         unsafe {
-            let reaching = x.greater(L::load(bands.below[at..at + PANEL].as_ptr()));
-            if reaching == 0 {
-                continue;
-            }
-            let high = L::load(bands.high[at..at + PANEL].as_ptr());
-            unsure |= reaching & !x.greater(high);
-            L::load(gathered.as_ptr()).add_if_greater(x, high).store(gathered.as_mut_ptr());
+            let (below, high) = (L::load(below.as_ptr()), L::load(high.as_ptr()));
+            unsure |= x.greater(below) & !x.greater(high);
+            L::load(counts.as_ptr()).add_if_greater(x, high).store(counts.as_mut_ptr());
         }
     }
     if unsure != 0 {
@@ -492,7 +499,7 @@ unsafe fn products_with<L: Lanes, const R: usize, const V: usize>(
 /// The CPU must have the instructions of `L`. R must divide 16, `row` be a multiple of R inside the left rows, and
 /// `panel + V` panels lie in the right rows. `out` must hold `rows` rows, at `stride`, of V vectors.
 #[inline(always)]
-#[allow(unsafe_code)]
+#[allow(unsafe_code, clippy::needless_range_loop)]
 unsafe fn micro<L: Lanes, const R: usize, const V: usize>(
     left: &FixedRows,
     row: usize,
@@ -506,6 +513,7 @@ unsafe fn micro<L: Lanes, const R: usize, const V: usize>(
     let a = &left.data[row / PANEL * words * PANEL..][..words * PANEL];
     let b = &right.data[panel * words * PANEL..][..V * words * PANEL];
     let start = &right.start[panel * PANEL..][..V * PANEL];
+    // Sums are only ever indexed by numbers that the compiler knows, which keeps them in registers.
     // SAFETY: vector `word * 16` of panel `v` ends within `b`, and `row % 16 + r < 16` as R divides 16, so that the
     // broadcast words lie in `a`; the rest is the caller's promise.
     unsafe {
@@ -532,8 +540,8 @@ unsafe fn micro<L: Lanes, const R: usize, const V: usize>(
             Width::I8 => {
                 for v in 0..V {
                     let start = L::load(start.as_ptr().add(v * PANEL));
-                    for sums in &mut sums {
-                        sums[v] = start;
+                    for r in 0..R {
+                        sums[r][v] = start;
                     }
                 }
                 // Flipping the top bit of a byte adds 128 and makes it unsigned.
@@ -543,14 +551,18 @@ unsafe fn micro<L: Lanes, const R: usize, const V: usize>(
             Width::F32 => {
                 accumulate!(dot_f32, |value| value);
                 let unit = (left.scale() * right.scale()) as f32;
-                for sums in sums.iter_mut().flatten() {
-                    *sums = sums.round_f32(unit);
+                for r in 0..R {
+                    for v in 0..V {
+                        sums[r][v] = sums[r][v].round_f32(unit);
+                    }
                 }
             }
         }
-        for (r, sums) in sums.iter().enumerate().take(rows.min(R)) {
-            for (v, sum) in sums.iter().enumerate() {
-                sum.store(out.add(r * stride + v * PANEL));
+        for r in 0..R {
+            if r < rows {
+                for v in 0..V {
+                    sums[r][v].store(out.add(r * stride + v * PANEL));
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use crossbatch_retrieval::cluster::{
     KMeansConfig, Normaliser, adjusted_mutual_information, k_means, normalised_mutual_information,
 };
-use crossbatch_retrieval::{Similarity, Vectors};
+use crossbatch_retrieval::{Options, Similarity, Vectors};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let start = Instant::now();
-    let found = k_means(&rows, &config)?;
+    let found = k_means(&rows, &config, &Options::default())?;
     let k_means_seconds = start.elapsed().as_secs_f64();
     let start = Instant::now();
     let nmi = normalised_mutual_information(&found.assignment, &labels, Normaliser::Arithmetic)?;
@@ -55,5 +55,9 @@ fn words(path: &str) -> Result<Vec<[u8; 4]>, Box<dyn Error>> {
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut file.map_err(|error| format!("{path}: {error}"))?, &mut bytes)?;
     let (words, rest) = bytes.as_chunks::<4>();
-    if rest.is_empty() { Ok(words.to_vec()) } else { Err(format!("{path}: not whole words").into()) }
+    if rest.is_empty() {
+        Ok(words.to_vec())
+    } else {
+        Err(format!("{path}: not whole words").into())
+    }
 }

@@ -62,7 +62,9 @@
 //! | [`mean_average_precision`](Metrics::mean_average_precision) | how early does every match come? | 1 is perfect |
 //! | [`mean_reciprocal_rank`](Metrics::mean_reciprocal_rank) | how early does the first match come? | 1 if all first |
 
+mod embeddings;
 mod error;
+mod files;
 mod metrics;
 mod options;
 mod order;
@@ -75,7 +77,9 @@ mod search;
 mod source;
 mod vectors;
 
+pub use embeddings::{Embeddings, FileError, FileFormat, FileRows, Labels};
 pub use error::Error;
+pub use files::{replace_file, write_atomically};
 pub use metrics::{Metrics, MetricsConfig, evaluate, evaluate_self};
 pub use options::Options;
 pub use rank::rank;

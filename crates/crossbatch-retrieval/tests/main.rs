@@ -1,5 +1,6 @@
 //! Everything that is checked through the public interface.
 
+mod embeddings;
 mod golden;
 mod metrics;
 mod naive;

@@ -101,7 +101,7 @@ impl Values {
         Some((at, self.range(at..at + 1)[0]))
     }
 
-    fn select(&self, rows: &[u32], dim: usize) -> Self {
+    pub(crate) fn select(&self, rows: &[u32], dim: usize) -> Self {
         fn gather<T: Copy>(values: &[T], rows: &[u32], dim: usize) -> Vec<T> {
             let row = |&row: &u32| &values[row as usize * dim..(row as usize + 1) * dim];
             rows.iter().flat_map(row).copied().collect()

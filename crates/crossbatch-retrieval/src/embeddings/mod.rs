@@ -273,6 +273,28 @@ impl Embeddings {
         Ok(self)
     }
 
+    /// The rows with these indices, in this order, with what is known of them.
+    ///
+    /// # Panics
+    ///
+    /// If there is no row with one of the indices, or the values are [taken](Self::take_vectors).
+    pub fn select(&self, rows: &[u32]) -> Self {
+        let name = |names: &Vec<String>| {
+            rows.iter().map(|&row| names[row as usize].clone()).collect::<Vec<String>>()
+        };
+        let columns = self.columns.iter();
+        Self {
+            values: self.values.select(rows, self.dim),
+            rows: rows.len(),
+            dim: self.dim,
+            labels: self.labels.as_ref().map(|labels| labels.select(rows)),
+            names: self.names.as_ref().map(name),
+            columns: columns.map(|(name, values)| (name.clone(), values.select(rows))).collect(),
+            metadata: self.metadata.clone(),
+            origin: self.origin.clone(),
+        }
+    }
+
     fn check(&self, what: &'static str, values: usize) -> Result<(), Error> {
         let rows = self.rows;
         let fits = rows == values;

@@ -9,6 +9,7 @@
 //! | [`conv`] | 2-d convolution and both gradients, images in NCHW |
 //! | [`batch_norm`] | batch normalisation with ReLU, training and inference |
 //! | [`pool`] | max-pooling that remembers where the maxima were |
+//! | [`quantised`] | rows of bytes that stand for rows of f32: fast products with a known error |
 //! | [`product`] | products of row-major matrices, and the exact-order dot product that settles ties |
 //! | [`counting`] | an allocator that says how much memory some work takes |
 
@@ -19,3 +20,4 @@ mod lanes;
 pub mod pair_rows;
 pub mod pool;
 pub mod product;
+pub mod quantised;

@@ -101,6 +101,84 @@ pub enum Error {
         /// The query, from zero.
         query: usize,
     },
+    /// Fewer rows than clusters, or no cluster.
+    #[error("{rows} rows cannot make {clusters} clusters: ask for 1 to {rows}")]
+    Clusters {
+        /// How many clusters were asked for.
+        clusters: usize,
+        /// How many rows there are.
+        rows: usize,
+    },
+    /// Two labellings of different numbers of rows.
+    #[error("lists of {first} and {second} labels cannot be compared: both must label the same rows")]
+    LabelLists {
+        /// Labels in the first list.
+        first: usize,
+        /// Labels in the second list.
+        second: usize,
+    },
+    /// Scores of different metrics.
+    #[error("the two runs were scored by different metrics: ask for the same metrics and cuts")]
+    Metrics,
+    /// An interval that cannot be computed.
+    #[error(
+        "confidence {confidence} with {resamples} resamples: confidence must lie between 0 and 1, \
+         and there must be at least one resample"
+    )]
+    Confidence {
+        /// The confidence asked for.
+        confidence: f64,
+        /// How many resamples were asked for.
+        resamples: usize,
+    },
+    /// Pairs of only one kind.
+    #[error(
+        "verification needs pairs of both kinds, got {positives} positive and {negatives} negative pairs"
+    )]
+    OneKindOfPair {
+        /// Pairs with the same label.
+        positives: u64,
+        /// Pairs with different labels.
+        negatives: u64,
+    },
+    /// A value outside its range.
+    #[error("{name} is {value}: {expected}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// What it was.
+        value: f64,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// An operation that works on cosines only.
+    #[error("{what} works on cosine similarities, these vectors are prepared for {similarity:?}")]
+    NotCosine {
+        /// What was to be done.
+        what: &'static str,
+        /// How the vectors are compared.
+        similarity: Similarity,
+    },
+    /// No rows where some are needed.
+    #[error("{what} needs at least one row")]
+    NoRows {
+        /// What was to be done.
+        what: &'static str,
+    },
+    /// A class on both sides of a class-disjoint split.
+    #[error("class {label} is on both sides of the split: training and test classes must not overlap")]
+    SharedClass {
+        /// The class.
+        label: u32,
+    },
+    /// Another number of identities than the protocol's set has.
+    #[error("this set of the protocol has {expected} identities, the labels have {found}: give its own list")]
+    Identities {
+        /// Identities of the set.
+        expected: usize,
+        /// Different labels.
+        found: usize,
+    },
     /// Not one query has anything to find.
     #[error(
         "no query has a match in the gallery ({queries} queries, {gallery} gallery items): \

@@ -62,25 +62,32 @@
 //! | [`mean_average_precision`](Metrics::mean_average_precision) | how early does every match come? | 1 is perfect |
 //! | [`mean_reciprocal_rank`](Metrics::mean_reciprocal_rank) | how early does the first match come? | 1 if all first |
 
+pub mod cluster;
 mod embeddings;
 mod error;
 mod files;
+pub mod health;
+mod linear;
 mod metrics;
 mod options;
 mod order;
+mod random;
 mod rank;
 mod ranking;
 mod relation;
 mod scan;
-mod score;
 mod search;
 mod source;
 mod vectors;
+pub mod verification;
 
 pub use embeddings::{Embeddings, FileError, FileFormat, FileRows, Labels};
 pub use error::Error;
 pub use files::{replace_file, write_atomically};
-pub use metrics::{Metrics, MetricsConfig, evaluate, evaluate_self};
+pub use metrics::{
+    Bootstrap, Confusion, Group, HardQuery, Interval, Metric, Metrics, MetricsConfig, Scores, Units,
+    confusions, evaluate, evaluate_self, worst_queries,
+};
 pub use options::Options;
 pub use rank::rank;
 pub use ranking::Ranking;

@@ -37,9 +37,14 @@ pub(crate) fn metrics(
         r_precision: 0.0,
         mean_average_precision: 0.0,
         mean_reciprocal_rank: 0.0,
+        map_at: cuts.iter().map(|&cut| (cut, 0.0)).collect(),
+        ndcg_at: cuts.iter().map(|&cut| (cut, 0.0)).collect(),
+        mean_rank: 0.0,
+        median_rank: 0.0,
         queries: 0,
         left_out: 0,
     };
+    let mut first_ranks = Vec::new();
     for (query, label) in query_labels.iter().enumerate() {
         let matches: Vec<bool> = ranking(queries, query, gallery, exclude)
             .iter()
@@ -58,19 +63,37 @@ pub(crate) fn metrics(
         for (cut, sum) in &mut sums.precision_at {
             *sum += hits(*cut) / *cut as f64;
         }
-        let precision_at_hits = |cut: usize| -> f64 {
-            let places = (1..=cut).filter(|&place| matches[place - 1]);
-            places.map(|place| hits(place) / place as f64).sum::<f64>() / positives
+        let precisions = |cut: usize| -> f64 {
+            let places = (1..=cut.min(matches.len())).filter(|&place| matches[place - 1]);
+            places.map(|place| hits(place) / place as f64).sum::<f64>()
         };
+        let precision_at_hits = |cut: usize| precisions(cut) / positives;
+        for (cut, sum) in &mut sums.map_at {
+            *sum += precisions(*cut) / positives.min(*cut as f64);
+        }
+        for (cut, sum) in &mut sums.ndcg_at {
+            let gain = |place: usize| 1.0 / (place as f64 + 1.0).log2();
+            let places = (1..=(*cut).min(matches.len())).filter(|&place| matches[place - 1]);
+            let ideal = 1..=(positives as usize).min(*cut);
+            *sum += places.map(gain).sum::<f64>() / ideal.map(gain).sum::<f64>();
+        }
         sums.r_precision += hits(positives as usize) / positives;
         sums.map_at_r += precision_at_hits(positives as usize);
         sums.mean_average_precision += precision_at_hits(matches.len());
         let first = matches.iter().position(|&hit| hit).unwrap();
         sums.mean_reciprocal_rank += 1.0 / (first + 1) as f64;
+        first_ranks.push((first + 1) as f64);
     }
     let queries = sums.queries as f64;
-    for (_, value) in sums.recall_at.iter_mut().chain(&mut sums.precision_at) {
+    let cut_metrics =
+        [&mut sums.recall_at, &mut sums.precision_at, &mut sums.map_at, &mut sums.ndcg_at];
+    for (_, value) in cut_metrics.into_iter().flatten() {
         *value /= queries;
+    }
+    first_ranks.sort_by(f64::total_cmp);
+    sums.mean_rank = first_ranks.iter().sum::<f64>() / queries;
+    if let Some(last) = first_ranks.len().checked_sub(1) {
+        sums.median_rank = (first_ranks[last / 2] + first_ranks[last.div_ceil(2)]) / 2.0;
     }
     for value in [
         &mut sums.map_at_r,
@@ -87,9 +110,11 @@ pub(crate) fn metrics(
 pub(crate) fn assert_close(found: &Metrics, expected: &Metrics) {
     let values = |metrics: &Metrics| -> Vec<f64> {
         let cut = metrics.recall_at.iter().chain(&metrics.precision_at);
+        let cut = cut.chain(&metrics.map_at).chain(&metrics.ndcg_at);
         let mut values: Vec<f64> = cut.flat_map(|&(cut, value)| [cut as f64, value]).collect();
         values.extend([metrics.map_at_r, metrics.r_precision]);
         values.extend([metrics.mean_average_precision, metrics.mean_reciprocal_rank]);
+        values.extend([metrics.mean_rank, metrics.median_rank]);
         values.extend([metrics.queries as f64, metrics.left_out as f64]);
         values
     };

@@ -1,14 +1,22 @@
-//! How good a ranking is: recall and precision at K, MAP@R, R-precision, mean average precision.
+//! How good a ranking is. [`Metric`] defines each number, [`Scores`] holds them query by query, [`Metrics`] is what a table
+//! shows.
 
-use rayon::prelude::*;
+mod bootstrap;
+mod hard;
+mod metric;
+mod scores;
 
-use crate::score::Score;
+pub use bootstrap::{Bootstrap, Interval, Units};
+pub use hard::{Confusion, HardQuery, confusions, worst_queries};
+pub use metric::Metric;
+pub use scores::{Group, Scores};
+
 use crate::{Error, Exclude, Options, Ranking, Relation, Vectors, rank};
 
 /// What to measure besides the metrics that need no choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricsConfig {
-    /// The cuts K of recall and precision at K, in the order in which they are reported. Default: 1, 10, 100.
+    /// The cuts K of recall, precision, MAP and NDCG at K, in the order in which they are reported. Default: 1, 10, 100.
     pub recall_at: Vec<usize>,
 }
 
@@ -18,7 +26,20 @@ impl Default for MetricsConfig {
     }
 }
 
-/// Retrieval metrics, each the mean over the queries that have a match in the gallery. All lie in `0..=1`.
+impl MetricsConfig {
+    /// Every metric that [`Metrics`] has, each at every cut.
+    pub fn metrics(&self) -> Vec<Metric> {
+        let cuts = |at: fn(usize) -> Metric| self.recall_at.iter().map(move |&cut| at(cut));
+        let mut metrics: Vec<Metric> = cuts(Metric::RecallAt).collect();
+        metrics.extend(cuts(Metric::PrecisionAt));
+        metrics.extend([Metric::MapAtR, Metric::RPrecision, Metric::MeanAveragePrecision]);
+        metrics.extend([Metric::MeanReciprocalRank, Metric::MeanRank]);
+        metrics.extend(cuts(Metric::MapAt).chain(cuts(Metric::NdcgAt)));
+        metrics
+    }
+}
+
+/// Retrieval metrics, each the mean over the queries that have a match in the gallery. All lie in `0..=1`, except ranks.
 ///
 /// A query's positives are the gallery items with its label that it may meet; R is their number; the rank of an item
 /// counts from 1. As the example take one query with R = 3 whose positives stand at ranks 2, 3 and 6.
@@ -57,6 +78,18 @@ pub struct Metrics {
     ///
     /// Voorhees, "The TREC-8 Question Answering Track Report", 1999. Example: 1/2.
     pub mean_reciprocal_rank: f64,
+    /// Mean average precision at K, as pairs of K and value: Σ over positives at rank r ≤ K of
+    /// (positives at rank ≤ r) / r, over min(R, K). Example: MAP@4 = (1/2 + 2/3) / 3.
+    pub map_at: Vec<(usize, f64)>,
+    /// Normalised discounted cumulative gain at K, as pairs of K and value, every positive a gain of 1.
+    ///
+    /// Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20, 2002, with the discount
+    /// log₂(rank + 1).
+    pub ndcg_at: Vec<(usize, f64)>,
+    /// The mean over queries of the first positive's rank. Example: 2.
+    pub mean_rank: f64,
+    /// The median over queries of the first positive's rank: with an even number of queries the mean of the middle two.
+    pub median_rank: f64,
     /// How many queries the means are over.
     pub queries: usize,
     /// How many queries were left out because the gallery has no match for them.
@@ -70,17 +103,11 @@ impl Metrics {
     ///
     /// [`Error::ZeroK`] for a cut of zero, and [`Error::NoQueries`] if no query has a positive.
     pub fn of(ranking: &Ranking, gallery: usize, config: &MetricsConfig) -> Result<Self, Error> {
-        if config.recall_at.contains(&0) {
-            return Err(Error::ZeroK);
+        match Scores::of(ranking, &config.metrics()) {
+            Ok(scores) => Ok(Self::from_scores(&scores)),
+            Err(Error::NoQueries { queries, .. }) => Err(Error::NoQueries { queries, gallery }),
+            Err(other) => Err(other),
         }
-        let cuts = &config.recall_at;
-        let counted: Vec<_> = ranking.counted().collect();
-        let scores: Vec<_> =
-            counted.into_par_iter().map(|(_, ranks)| Score::from_ranks(ranks, cuts)).collect();
-        if scores.is_empty() {
-            return Err(Error::NoQueries { queries: ranking.len(), gallery });
-        }
-        Ok(Self::from_scores(&scores, ranking.len() - scores.len(), cuts))
     }
 
     /// Recall at `k`, if it was measured.
@@ -93,26 +120,40 @@ impl Metrics {
         at(&self.precision_at, k)
     }
 
-    /// Means over the counted queries, summed in query order.
-    fn from_scores(scores: &[Score], left_out: usize, cuts: &[usize]) -> Self {
-        let queries = scores.len();
-        let mean =
-            |value: &dyn Fn(&Score) -> f64| scores.iter().map(value).sum::<f64>() / queries as f64;
-        let per_cut = |value: &dyn Fn(u32, usize) -> f64| {
-            let mean_at = |(i, &cut): (usize, &usize)| (cut, mean(&|s| value(s.hits[i], cut)));
-            cuts.iter().enumerate().map(mean_at).collect()
+    /// The means of scores. A metric that they lack is NaN, or absent if it has a cut.
+    pub fn from_scores(scores: &Scores) -> Self {
+        let means: Vec<(Metric, f64)> =
+            scores.metrics().iter().copied().zip(scores.means()).collect();
+        let one = |metric: Metric| {
+            means.iter().find(|(other, _)| *other == metric).map_or(f64::NAN, |(_, mean)| *mean)
+        };
+        let cuts = |at: fn(usize) -> Metric| -> Vec<(usize, f64)> {
+            let here = |&(metric, mean): &(Metric, f64)| {
+                metric.cut().filter(|&cut| at(cut) == metric).map(|cut| (cut, mean))
+            };
+            means.iter().filter_map(here).collect()
         };
         Self {
-            recall_at: per_cut(&|hits, _| f64::from(u8::from(hits > 0))),
-            precision_at: per_cut(&|hits, cut| f64::from(hits) / cut as f64),
-            map_at_r: mean(&|score| score.map_at_r),
-            r_precision: mean(&|score| score.r_precision),
-            mean_average_precision: mean(&|score| score.average_precision),
-            mean_reciprocal_rank: mean(&|score| score.reciprocal_rank),
-            queries,
-            left_out,
+            recall_at: cuts(Metric::RecallAt),
+            precision_at: cuts(Metric::PrecisionAt),
+            map_at_r: one(Metric::MapAtR),
+            r_precision: one(Metric::RPrecision),
+            mean_average_precision: one(Metric::MeanAveragePrecision),
+            mean_reciprocal_rank: one(Metric::MeanReciprocalRank),
+            map_at: cuts(Metric::MapAt),
+            ndcg_at: cuts(Metric::NdcgAt),
+            mean_rank: one(Metric::MeanRank),
+            median_rank: scores.column(Metric::MeanRank).map_or(f64::NAN, median),
+            queries: scores.queries().len(),
+            left_out: scores.left_out(),
         }
     }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
+    (values[low] + values[high]) / 2.0
 }
 
 fn at(values: &[(usize, f64)], k: usize) -> Option<f64> {

@@ -161,6 +161,15 @@ pub(crate) struct EvalArgs {
     /// Add 95 % confidence intervals (bootstrap over classes; --seed draws others)
     #[arg(long)]
     pub(crate) ci: bool,
+    /// Cluster the queries by k-means into as many clusters as classes: NMI and AMI
+    #[arg(long)]
+    pub(crate) cluster: bool,
+    /// Judge all pairs: ROC-AUC, equal error rate, misses at few false matches and their thresholds
+    #[arg(long)]
+    pub(crate) verification: bool,
+    /// Look at the vectors: similarities within and between classes, uniformity, effective rank, duplicates
+    #[arg(long)]
+    pub(crate) health: bool,
     /// Keep the embeddings that were measured: .safetensors, .npy or .csv
     #[arg(long, value_name = "FILE", conflicts_with = "query")]
     pub(crate) save_embeddings: Option<PathBuf>,

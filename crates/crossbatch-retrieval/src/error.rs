@@ -110,7 +110,9 @@ pub enum Error {
         rows: usize,
     },
     /// Two labellings of different numbers of rows.
-    #[error("lists of {first} and {second} labels cannot be compared: both must label the same rows")]
+    #[error(
+        "lists of {first} and {second} labels cannot be compared: both must label the same rows"
+    )]
     LabelLists {
         /// Labels in the first list.
         first: usize,
@@ -166,13 +168,17 @@ pub enum Error {
         what: &'static str,
     },
     /// A class on both sides of a class-disjoint split.
-    #[error("class {label} is on both sides of the split: training and test classes must not overlap")]
+    #[error(
+        "class {label} is on both sides of the split: training and test classes must not overlap"
+    )]
     SharedClass {
         /// The class.
         label: u32,
     },
     /// Another number of identities than the protocol's set has.
-    #[error("this set of the protocol has {expected} identities, the labels have {found}: give its own list")]
+    #[error(
+        "this set of the protocol has {expected} identities, the labels have {found}: give its own list"
+    )]
     Identities {
         /// Identities of the set.
         expected: usize,

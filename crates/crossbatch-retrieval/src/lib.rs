@@ -85,8 +85,8 @@ pub use embeddings::{Embeddings, FileError, FileFormat, FileRows, Labels};
 pub use error::Error;
 pub use files::{replace_file, write_atomically};
 pub use metrics::{
-    Bootstrap, Confusion, Group, HardQuery, Interval, Metric, Metrics, MetricsConfig, Scores, Units,
-    confusions, evaluate, evaluate_self, worst_queries,
+    Bootstrap, Confusion, Group, HardQuery, Interval, Metric, Metrics, MetricsConfig, Scores,
+    Units, confusions, evaluate, evaluate_self, worst_queries,
 };
 pub use options::Options;
 pub use rank::rank;

@@ -63,7 +63,8 @@ pub fn normalised_mutual_information(
     if information <= f64::EPSILON {
         return Ok(0.0);
     }
-    Ok((information / normaliser.of(table.entropy(&table.rows), table.entropy(&table.columns))).min(1.0))
+    Ok((information / normaliser.of(table.entropy(&table.rows), table.entropy(&table.columns)))
+        .min(1.0))
 }
 
 /// Mutual information of two labellings of the same rows, adjusted for chance: 1 for equal ones, 0 on average for random
@@ -121,7 +122,8 @@ impl Contingency {
         let ((a, rows), (b, columns)) = (dense(a), dense(b));
         let mut pairs: Vec<(usize, usize)> = a.into_iter().zip(b).collect();
         pairs.sort_unstable();
-        let shared = pairs.chunk_by(|x, y| x == y).map(|run| (run[0].0, run[0].1, run.len() as u64));
+        let shared =
+            pairs.chunk_by(|x, y| x == y).map(|run| (run[0].0, run[0].1, run.len() as u64));
         Ok(Self { total: pairs.len() as u64, rows, columns, shared: shared.collect() })
     }
 
@@ -273,7 +275,8 @@ mod tests {
     fn a_long_table_stays_exact() {
         // ln 100000! by Stirling's series.
         let n = 100_000f64;
-        let stirling = n * n.ln() - n + (2.0 * std::f64::consts::PI * n).ln() / 2.0 + 1.0 / (12.0 * n);
+        let stirling =
+            n * n.ln() - n + (2.0 * std::f64::consts::PI * n).ln() / 2.0 + 1.0 / (12.0 * n);
         let table = log_factorials(100_000);
         assert!((table[100_000] - stirling).abs() < 5e-10);
         assert_eq!(table[..3], [0.0, 0.0, 2f64.ln()]);

@@ -28,7 +28,8 @@ pub(super) struct Place {
 }
 
 /// A place before any centre was met.
-const NOWHERE: Place = Place { owner: u32::MAX, best: f32::NEG_INFINITY, second: f32::NEG_INFINITY };
+const NOWHERE: Place =
+    Place { owner: u32::MAX, best: f32::NEG_INFINITY, second: f32::NEG_INFINITY };
 
 /// Points, centres, and who belongs to whom.
 #[derive(Debug, Clone)]
@@ -123,14 +124,18 @@ impl<'a> Centres<'a> {
         let block = |(rows, scores): &mut (Vec<f32>, Vec<f32>), points: &[u32]| -> Vec<Place> {
             rows.clear();
             points.iter().for_each(|&i| rows.extend_from_slice(self.point(i as usize)));
-            let mut places: Vec<Place> =
-                points.iter().map(|&i| self.places[i as usize]).collect();
+            let mut places: Vec<Place> = points.iter().map(|&i| self.places[i as usize]).collect();
             let owners: Vec<u32> = places.iter().map(|place| place.owner).collect();
             for first in (0..centres.len()).step_by(CENTRES) {
                 let end = (first + CENTRES).min(centres.len());
                 let (centres, halves) = (&centres[first..end], &halves[first..end]);
                 scores.resize(points.len() * centres.len(), 0.0);
-                rows_times_rows(rows, &gathered[first * self.dim..end * self.dim], self.dim, scores);
+                rows_times_rows(
+                    rows,
+                    &gathered[first * self.dim..end * self.dim],
+                    self.dim,
+                    scores,
+                );
                 let rows = scores.chunks_exact_mut(centres.len());
                 for ((place, &owner), scores) in places.iter_mut().zip(&owners).zip(rows) {
                     scores.iter_mut().zip(halves).for_each(|(score, half)| *score -= half);
@@ -139,10 +144,8 @@ impl<'a> Centres<'a> {
             }
             places
         };
-        let found: Vec<Vec<Place>> = points
-            .par_chunks(POINTS)
-            .map_init(|| (Vec::new(), Vec::new()), block)
-            .collect();
+        let found: Vec<Vec<Place>> =
+            points.par_chunks(POINTS).map_init(|| (Vec::new(), Vec::new()), block).collect();
         for (&i, place) in points.iter().zip(found.into_iter().flatten()) {
             self.places[i as usize] = place;
         }

@@ -21,8 +21,9 @@ const REFUSED: usize = 32;
 /// Draws `clusters` centres among the points, at most as many as there are points. Every point has met all of them.
 pub(super) fn seed(centres: &mut Centres<'_>, clusters: usize, random: &mut Random) {
     let rows = centres.places.len();
-    let lengths: Vec<f64> =
-        (0..rows).map(|i| crossbatch_math::product::dot_f64(centres.point(i), centres.point(i))).collect();
+    let lengths: Vec<f64> = (0..rows)
+        .map(|i| crossbatch_math::product::dot_f64(centres.point(i), centres.point(i)))
+        .collect();
     let mut taken = vec![false; rows];
     let mut take = |point: usize, waiting: &mut Vec<u32>| {
         taken[point] = true;

@@ -250,7 +250,8 @@ mod tests {
         let options = Options::default();
         let exact = VerificationConfig::default();
         // Opposite and orthogonal: |x - y|² is 4 once, and 2 twice.
-        let cross = Vectors::new(vec![1.0, 0.0, -1.0, 0.0, 0.0, 1.0], 2, Similarity::Cosine).unwrap();
+        let cross =
+            Vectors::new(vec![1.0, 0.0, -1.0, 0.0, 0.0, 1.0], 2, Similarity::Cosine).unwrap();
         let expected = ((2.0 * (-4f64).exp() + (-8f64).exp()) / 3.0).ln();
         assert!((uniformity(&cross, &exact, &options).unwrap() - expected).abs() < 1e-9);
         let (rows, _) = rows(500, 6);

@@ -74,8 +74,7 @@ impl Tridiagonal {
             // A ← (I - f v vᵀ) A (I - f v vᵀ) = A - v wᵀ - w vᵀ on the square below.
             let m = n - k - 1;
             let row = |i: usize| i * n + k + 1..(i + 1) * n;
-            let mut w: Vec<f64> =
-                (0..m).map(|i| factor * dot(&tail[row(i)], v)).collect();
+            let mut w: Vec<f64> = (0..m).map(|i| factor * dot(&tail[row(i)], v)).collect();
             let half = factor * dot(&w, v) / 2.0;
             w.iter_mut().zip(v.iter()).for_each(|(w, v)| *w -= half * v);
             for i in 0..m {
@@ -115,7 +114,8 @@ impl Tridiagonal {
             for _ in 0..100 {
                 // The block that starts at `low` ends where the coupling is lost to rounding.
                 let lost = |i: &usize| {
-                    e[*i].abs() <= f64::EPSILON * (d[*i].abs() + d[i + 1].abs()).max(f64::EPSILON * largest)
+                    e[*i].abs()
+                        <= f64::EPSILON * (d[*i].abs() + d[i + 1].abs()).max(f64::EPSILON * largest)
                 };
                 let end = (low..n - 1).find(lost).unwrap_or(n - 1);
                 if end == low {
@@ -225,7 +225,10 @@ mod tests {
             check(&square(&|_, _| 0.0), n);
             check(&square(&|i, j| f64::from(u8::from(i == j)) * (i % 3) as f64), n);
             check(&square(&|_, _| 1.0), n); // rank one
-            check(&square(&|i, j| if i.abs_diff(j) <= 1 { 1e-8 + i.min(j) as f64 } else { 0.0 }), n);
+            check(
+                &square(&|i, j| if i.abs_diff(j) <= 1 { 1e-8 + i.min(j) as f64 } else { 0.0 }),
+                n,
+            );
             check(&square(&|i, j| 1e8f64.powf(-((i + j) as f64) / n as f64)), n);
             // A Gram matrix of rank two.
             check(&square(&|i, j| noise(i, 1) * noise(j, 1) + noise(i, 2) * noise(j, 2)), n);

@@ -154,7 +154,10 @@ mod tests {
         assert_eq!((found[0].query, found[0].first_positive), (2, 3));
         assert_eq!(found[0].average_precision, 1.0 / 3.0);
         assert_eq!(found[0].nearest_wrong, Some((3, -0.25)));
-        assert_eq!((found[1].query, found[1].average_precision), (3, (1.0 / 3.0 + 2.0 / 4.0) / 2.0));
+        assert_eq!(
+            (found[1].query, found[1].average_precision),
+            (3, (1.0 / 3.0 + 2.0 / 4.0) / 2.0)
+        );
         assert_eq!(found[1].nearest_wrong.unwrap().0, 2);
     }
 

@@ -148,9 +148,8 @@ impl VerificationCurve {
     /// The mean of `value` over all pairs, taken at the middle of each bin.
     pub(crate) fn mean_of(&self, value: impl Fn(f64) -> f64) -> f64 {
         let half = self.resolution.unwrap_or(0.0) / 2.0;
-        let weighed = |step: &Step| {
-            (step.positives + step.negatives) as f64 * value(step.threshold + half)
-        };
+        let weighed =
+            |step: &Step| (step.positives + step.negatives) as f64 * value(step.threshold + half);
         let sum: f64 = self.steps.iter().map(weighed).sum();
         sum / (self.positives + self.negatives) as f64
     }
@@ -198,7 +197,10 @@ mod tests {
         assert_eq!(curve.at_fmr(0.0), OperatingPoint { threshold: 0.9, fmr: 0.0, fnmr: 0.25 });
         assert_eq!(curve.at_fmr(0.25), OperatingPoint { threshold: 0.4, fmr: 0.25, fnmr: 0.0 });
         assert_eq!(curve.at_fmr(1.0).threshold, 0.4);
-        assert_eq!(curve.at_threshold(0.5), OperatingPoint { threshold: 0.5, fmr: 0.25, fnmr: 0.25 });
+        assert_eq!(
+            curve.at_threshold(0.5),
+            OperatingPoint { threshold: 0.5, fmr: 0.25, fnmr: 0.25 }
+        );
         assert_eq!(curve.at_threshold(0.95).fnmr, 1.0);
     }
 

@@ -45,7 +45,11 @@ pub fn verify_within(
     config: &VerificationConfig,
     options: &Options<'_>,
 ) -> Result<VerificationCurve, Error> {
-    count(&Pairs { a: rows, b: rows, a_labels: labels, b_labels: labels, within: true }, config, options)
+    count(
+        &Pairs { a: rows, b: rows, a_labels: labels, b_labels: labels, within: true },
+        config,
+        options,
+    )
 }
 
 /// Counts all pairs of a query and a gallery item. See [`verify_within`].
@@ -106,9 +110,8 @@ fn sorted(pairs: &Pairs<'_>, options: &Options<'_>) -> Result<VerificationCurve,
     let of_row = |i: usize| -> Result<Vec<(f64, bool)>, Error> {
         options.check()?;
         let first = if pairs.within { i + 1 } else { 0 };
-        let pair = |j: usize| {
-            (pairs.a.closeness(i, pairs.b, j), pairs.a_labels[i] == pairs.b_labels[j])
-        };
+        let pair =
+            |j: usize| (pairs.a.closeness(i, pairs.b, j), pairs.a_labels[i] == pairs.b_labels[j]);
         let found = (first..pairs.b.len()).map(pair).collect();
         tally.add(1);
         Ok(found)
@@ -293,7 +296,8 @@ mod tests {
     fn rows(count: usize, similarity: Similarity) -> (Vectors, Vec<u32>) {
         let value = |i: usize| ((i * 7919 + 31) % 1009) as f32 / 500.0 - 1.0;
         let centre = |row: usize, d: usize| ((row % 20 * 5 + d) as f32 * 1.7).sin();
-        let data: Vec<f32> = (0..count * 5).map(|i| centre(i / 5, i % 5) + 0.5 * value(i)).collect();
+        let data: Vec<f32> =
+            (0..count * 5).map(|i| centre(i / 5, i % 5) + 0.5 * value(i)).collect();
         let labels = (0..count).map(|row| (row % 20) as u32).collect();
         (Vectors::new(data, 5, similarity).unwrap(), labels)
     }
@@ -305,7 +309,8 @@ mod tests {
             let options = Options::default();
             let exact = VerificationConfig::default();
             let binned = VerificationConfig { exact_pairs: 0, ..exact };
-            let (queries, query_labels) = (rows.select(&[3, 77, 900]), [labels[3], labels[77], labels[900]]);
+            let (queries, query_labels) =
+                (rows.select(&[3, 77, 900]), [labels[3], labels[77], labels[900]]);
             let both = [exact, binned].map(|config| {
                 let within = verify_within(&rows, &labels, &config, &options).unwrap();
                 let between =
@@ -363,6 +368,9 @@ mod tests {
         let found = verify_within(&rows, &[7; 30], &config, &options);
         assert_eq!(found, Err(Error::OneKindOfPair { positives: 435, negatives: 0 }));
         let few = VerificationConfig { exact_pairs: 0, bins: 1 };
-        assert!(matches!(verify_within(&rows, &labels, &few, &options), Err(Error::Setting { .. })));
+        assert!(matches!(
+            verify_within(&rows, &labels, &few, &options),
+            Err(Error::Setting { .. })
+        ));
     }
 }

@@ -9,7 +9,10 @@ use crossbatch_retrieval::{
 };
 use crossbatch_train::{Metrics, Observer};
 
-use super::subject::Subject;
+use super::{
+    extras::{self, Extra, Sides},
+    subject::Subject,
+};
 use crate::{args::EvalArgs, printer::Printer};
 
 /// Neighbours of a worst query that a sheet shows.
@@ -26,6 +29,7 @@ pub(super) struct Measured {
     /// The nearest gallery items of each worst query, for a sheet.
     pub(super) neighbours: Vec<Vec<u32>>,
     pub(super) confused: Option<Vec<Confusion>>,
+    pub(super) extras: Vec<Extra>,
     /// Of ranking and measuring, without reading and embedding.
     pub(super) seconds: f64,
 }
@@ -82,6 +86,13 @@ pub(super) fn measure(
             Some(found)
         }
     };
+    let sides = Sides {
+        queries: &queries,
+        query_codes: &labels[0],
+        gallery: subject.gallery.as_ref().map(|_| gallery),
+        gallery_codes: &labels[1],
+    };
+    let extras = extras::measure(&sides, args, seed.unwrap_or(0), &silent)?;
     let [query_codes, gallery_codes] = labels;
     Ok(Measured {
         scores,
@@ -91,6 +102,7 @@ pub(super) fn measure(
         worst,
         neighbours,
         confused,
+        extras,
         seconds,
     })
 }

@@ -1,6 +1,7 @@
 //! `crossbatch eval`
 
 mod compare;
+mod extras;
 mod measure;
 mod report;
 mod subject;

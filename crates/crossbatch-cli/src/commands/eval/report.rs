@@ -122,6 +122,7 @@ impl Report<'_> {
                 object.insert(format!("{metric}_high"), json!(interval.high));
             }
         }
+        object.extend(self.measured.extras.iter().flat_map(|extra| extra.values.iter().cloned()));
         let subject = self.subject;
         object.insert("queries".to_owned(), json!(scores.queries().len()));
         object.insert("left_out".to_owned(), json!(scores.left_out()));
@@ -236,6 +237,11 @@ impl Report<'_> {
             counted(scores),
             table::aligned(&rows)
         );
+        for extra in &self.measured.extras {
+            let line = |(key, value): &(String, Value)| vec![key.replace('_', " "), number(value)];
+            let rows: Vec<Vec<String>> = extra.values.iter().map(line).collect();
+            text += &format!(" {}\n\n{}\n", extra.title, table::aligned(&rows));
+        }
         if args.per_class {
             text += &self.class_table(&columns)?;
         }
@@ -284,13 +290,8 @@ impl Report<'_> {
 /// Objects as a table of some of their keys; text to the left, numbers to the right.
 fn list(title: &str, objects: &[Map<String, Value>], keys: &[(&str, &str)]) -> String {
     let mut rows = vec![keys.iter().map(|(_, heading)| (*heading).to_owned()).collect::<Vec<_>>()];
-    let cell = |object: &Map<String, Value>, key: &str| match object.get(key) {
-        Some(Value::Number(number)) if number.is_f64() => {
-            format!("{:.4}", number.as_f64().unwrap_or(f64::NAN))
-        }
-        Some(value) => plain(value),
-        None => String::new(),
-    };
+    let cell =
+        |object: &Map<String, Value>, key: &str| object.get(key).map(number).unwrap_or_default();
     rows.extend(
         objects.iter().map(|object| keys.iter().map(|(key, _)| cell(object, key)).collect()),
     );
@@ -299,6 +300,17 @@ fn list(title: &str, objects: &[Map<String, Value>], keys: &[(&str, &str)]) -> S
     let align: Vec<Align> =
         keys.iter().map(|(key, _)| if is_text(key) { Align::Left } else { Align::Right }).collect();
     format!(" {title}\n\n{}\n", table::columns(&rows, &align))
+}
+
+/// A value for people: fractions with four digits.
+fn number(value: &Value) -> String {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            format!("{:.4}", number.as_f64().unwrap_or(f64::NAN))
+        }
+        Value::Null => "none".to_owned(),
+        value => plain(value),
+    }
 }
 
 fn plain(value: &Value) -> String {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use crossbatch::LossKind;
 
-use crate::commands::losses;
+use crate::commands::{eval::Step, losses};
 
 /// Train image-retrieval embeddings with a cross-batch memory, measure them, search with them.
 ///
@@ -161,6 +161,13 @@ pub(crate) struct EvalArgs {
     /// Add 95 % confidence intervals (bootstrap over classes; --seed draws others)
     #[arg(long)]
     pub(crate) ci: bool,
+    /// Change the vectors, or the ranking, before measuring; several one after the other: `pca`, `whiten` (=N keeps N
+    /// components), `dba`, `qe` (database augmentation, query expansion; =N neighbours), `rerank` (k-reciprocal; =k1)
+    #[arg(long, value_name = "STEP[=N],…", value_delimiter = ',')]
+    pub(crate) post: Vec<Step>,
+    /// Learn `pca` and `whiten` from these embeddings [default: from the gallery itself, without labels]
+    #[arg(long, value_name = "FILE", requires = "post")]
+    pub(crate) learn_from: Option<PathBuf>,
     /// Cluster the queries by k-means into as many clusters as classes: NMI and AMI
     #[arg(long)]
     pub(crate) cluster: bool,

@@ -71,6 +71,8 @@ mod linear;
 mod metrics;
 mod options;
 mod order;
+pub mod postprocess;
+pub mod protocol;
 mod random;
 mod rank;
 mod ranking;

@@ -3,7 +3,7 @@
 mod bench;
 mod data;
 mod embed;
-mod eval;
+pub(crate) mod eval;
 pub(crate) mod losses;
 mod plan;
 mod recipe;

@@ -262,9 +262,9 @@ mod tests {
         for (c, centre) in found.centres.chunks_exact(4).enumerate() {
             let members: Vec<usize> =
                 (0..rows.len()).filter(|&i| found.assignment[i] as usize == c).collect();
-            for d in 0..4 {
+            for (d, &value) in centre.iter().enumerate() {
                 let sum: f64 = members.iter().map(|&i| f64::from(rows.row(i)[d])).sum();
-                assert!((sum / members.len() as f64 - f64::from(centre[d])).abs() < 1e-6);
+                assert!((sum / members.len() as f64 - f64::from(value)).abs() < 1e-6);
             }
         }
     }

@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_collapsed_set_has_no_spread() {
-        let rows = Vectors::new(vec![0.6, 0.8].repeat(20), 2, Similarity::Cosine).unwrap();
+        let rows = Vectors::new([0.6, 0.8].repeat(20), 2, Similarity::Cosine).unwrap();
         let labels: Vec<u32> = (0..20).map(|row| row / 10).collect();
         let found = similarity_health(&rows, &labels).unwrap();
         let negative = found.negative.unwrap();

@@ -134,7 +134,7 @@ pub fn confusions(
             })
         })
         .collect();
-    confusions.sort_by(|a, b| b.count.cmp(&a.count)); // stable: labels stay in order
+    confusions.sort_by_key(|found| std::cmp::Reverse(found.count)); // stable: labels stay in order
     Ok(confusions)
 }
 

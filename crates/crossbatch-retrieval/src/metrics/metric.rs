@@ -106,7 +106,6 @@ fn gain(ranks: impl Iterator<Item = u32>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::Metric::*;
-    use super::*;
 
     #[test]
     fn ranks_two_three_and_six() {

@@ -148,6 +148,30 @@ impl Metrics {
             left_out: scores.left_out(),
         }
     }
+
+    /// The mean of each metric over several trials of the same configuration; nothing without a trial.
+    pub(crate) fn mean(each: &[Self]) -> Option<Self> {
+        let mut mean = each.first()?.clone();
+        let over =
+            |value: &dyn Fn(&Self) -> f64| each.iter().map(value).sum::<f64>() / each.len() as f64;
+        let cuts = |of: &dyn Fn(&Self) -> &Vec<(usize, f64)>| -> Vec<(usize, f64)> {
+            let cut = |(at, &(cut, _)): (usize, &(usize, f64))| (cut, over(&|one| of(one)[at].1));
+            of(&each[0]).iter().enumerate().map(cut).collect()
+        };
+        mean.recall_at = cuts(&|one| &one.recall_at);
+        mean.precision_at = cuts(&|one| &one.precision_at);
+        mean.map_at = cuts(&|one| &one.map_at);
+        mean.ndcg_at = cuts(&|one| &one.ndcg_at);
+        mean.map_at_r = over(&|one| one.map_at_r);
+        mean.r_precision = over(&|one| one.r_precision);
+        mean.mean_average_precision = over(&|one| one.mean_average_precision);
+        mean.mean_reciprocal_rank = over(&|one| one.mean_reciprocal_rank);
+        mean.mean_rank = over(&|one| one.mean_rank);
+        mean.median_rank = over(&|one| one.median_rank);
+        mean.queries = over(&|one| one.queries as f64).round() as usize;
+        mean.left_out = over(&|one| one.left_out as f64).round() as usize;
+        Some(mean)
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

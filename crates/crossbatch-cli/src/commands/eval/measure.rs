@@ -5,12 +5,13 @@ use std::{sync::atomic::AtomicBool, time::Instant};
 use anyhow::bail;
 use crossbatch_retrieval::{
     Bootstrap, Column, Confusion, HardQuery, Ignore, Interval, MetricsConfig, Options, Relation,
-    Scores, Units, Vectors, confusions, nearest, rank, worst_queries,
+    Scores, Units, Vectors, confusions, nearest, worst_queries,
 };
 use crossbatch_train::{Metrics, Observer};
 
 use super::{
     extras::{self, Extra, Sides},
+    post,
     subject::Subject,
 };
 use crate::{args::EvalArgs, printer::Printer};
@@ -51,48 +52,53 @@ pub(super) fn measure(
     subject.labels()?;
     let labels = subject.column("label")?;
     let rules = rules(subject, args)?;
+    let within = subject.gallery.is_none();
+    post::check(&args.post, within)?;
     let similarity = subject.similarity;
-    let queries = subject.queries.take_vectors(similarity)?;
-    let gallery = match &mut subject.gallery {
-        Some(gallery) => Some(gallery.take_vectors(similarity)?),
-        None => None,
+    let sides = post::Sides {
+        queries: subject.queries.take_vectors(similarity)?,
+        gallery: match &mut subject.gallery {
+            Some(gallery) => Some(gallery.take_vectors(similarity)?),
+            None => None,
+        },
     };
-    let relation = relation(&labels, gallery.is_none(), &rules);
+    let ignore = ignore(within, &rules);
+    let relation = Relation::new(&labels[0], &labels[1]).ignoring(ignore.clone());
+    let silent = Options::default().with_cancel(stop);
+    let sides = sides.apply(&args.post, args.learn_from.as_deref(), &ignore, &silent)?;
     let progress = |done, total| printer.progress("measuring", done, total);
-    let options = Options::default().with_progress(&progress).with_cancel(stop);
-    let gallery = gallery.as_ref().unwrap_or(&queries);
-    let ranking = rank(&queries, gallery, &relation, &options)?;
+    let options = silent.with_progress(&progress);
+    let ranking = sides.rank(&args.post, &relation, &options)?;
+    let (queries, gallery) = (&sides.queries, sides.gallery());
     let config = MetricsConfig { recall_at: Metrics::cuts(&args.recall) };
     let scores = Scores::of(&ranking, &config.metrics())?;
     let seconds = start.elapsed().as_secs_f64();
 
-    let silent = Options::default().with_cancel(stop);
     let intervals = args.ci.then(|| scores.intervals(Units::Classes(&labels[0]), &bootstrap(seed)));
     let worst = args
         .worst
-        .map(|count| worst_queries(&queries, gallery, &relation, &ranking, count, &silent));
+        .map(|count| worst_queries(queries, gallery, &relation, &ranking, count, &silent));
     let worst = worst.transpose()?;
     let neighbours = match (&args.sheet, &worst) {
-        (Some(_), Some(worst)) => neighbours(&queries, gallery, subject, worst, &rules, &silent)?,
+        (Some(_), Some(worst)) => neighbours(queries, gallery, within, worst, &rules, &silent)?,
         _ => Vec::new(),
     };
     let confused = match args.confused {
         None => None,
         Some(count) => {
-            let ignore = ignore(subject.gallery.is_none(), &rules);
-            let first = nearest(&queries, gallery, 1, &ignore, &silent)?;
+            let first = nearest(queries, gallery, 1, &ignore, &silent)?;
             let mut found = confusions(&first, &labels[0], &labels[1])?;
             found.truncate(count);
             Some(found)
         }
     };
-    let sides = Sides {
-        queries: &queries,
+    let both = Sides {
+        queries,
         query_codes: &labels[0],
-        gallery: subject.gallery.as_ref().map(|_| gallery),
+        gallery: (!within).then_some(gallery),
         gallery_codes: &labels[1],
     };
-    let extras = extras::measure(&sides, args, seed.unwrap_or(0), &silent)?;
+    let extras = extras::measure(&both, args, seed.unwrap_or(0), &silent)?;
     let [query_codes, gallery_codes] = labels;
     Ok(Measured {
         scores,
@@ -132,15 +138,11 @@ fn ignore<'a>(within: bool, rules: &'a [Rule]) -> Ignore<'a> {
     })
 }
 
-fn relation<'a>(labels: &'a [Vec<u32>; 2], within: bool, rules: &'a [Rule]) -> Relation<'a> {
-    Relation::new(&labels[0], &labels[1]).ignoring(ignore(within, rules))
-}
-
 /// What the worst queries find first, by the same rules.
 fn neighbours(
     queries: &Vectors,
     gallery: &Vectors,
-    subject: &Subject,
+    within: bool,
     worst: &[HardQuery],
     rules: &[Rule],
     options: &Options<'_>,
@@ -151,7 +153,7 @@ fn neighbours(
         .iter()
         .map(|rule| rule.iter().map(|[own, gallery]| [few(own), gallery.clone()]).collect())
         .collect();
-    if subject.gallery.is_none() {
+    if within {
         // A row among others is told by its number, no longer by its place.
         rules.push(vec![[rows.clone(), (0..gallery.len() as u32).collect()]]);
     }

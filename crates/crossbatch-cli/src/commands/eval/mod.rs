@@ -3,6 +3,7 @@
 mod compare;
 mod extras;
 mod measure;
+mod post;
 mod report;
 mod subject;
 
@@ -12,6 +13,7 @@ use anyhow::bail;
 use crossbatch_retrieval::Error;
 use crossbatch_train::{Observer, RunFolder};
 
+pub(crate) use self::post::Step;
 use self::{
     measure::{Measured, bootstrap, measure},
     report::Report,

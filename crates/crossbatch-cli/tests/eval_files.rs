@@ -73,7 +73,7 @@ fn labels_come_from_another_file_or_column() {
     let found = json(folder.path(), &["--embeddings", "bare.csv", "--labels", "l.txt"]);
     close(&found["recall_at_1"], 0.4);
     let found = json(folder.path(), &["circle.csv", "--label-column", "camera"]);
-    // Cameras 1 1 1 2 2: only 35° and 91° ... 35° sees 50 first, 50° sees 35 first, 91° sees 50 first.
+    // Cameras 1 1 1 2 2: of those, 35° and 50° see each other first.
     close(&found["recall_at_1"], 0.6);
 
     eval(folder.path(), &["bare.csv"]).fails_with(&["bare.csv has no labels", "--labels FILE"]);
@@ -102,8 +102,9 @@ fn queries_and_gallery_apart() {
 
     let text = fs_err::read_to_string(path("circle.csv")).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    fs_err::write(path("q.csv"), [&lines[..4], &[""]].concat().join("\n")).unwrap();
-    fs_err::write(path("g.csv"), [&lines[..1], &lines[4..], &[""]].concat().join("\n")).unwrap();
+    fs_err::write(path("q.csv"), [&lines[..4], &[""][..]].concat().join("\n")).unwrap();
+    fs_err::write(path("g.csv"), [&lines[..1], &lines[4..], &[""][..]].concat().join("\n"))
+        .unwrap();
     let two = json(folder.path(), &["--query", "q.csv", "--gallery", "g.csv"]);
     for key in ["recall_at_1", "map_at_r", "queries", "left_out", "gallery"] {
         assert_eq!(two[key], found[key], "{key}");
@@ -269,7 +270,7 @@ fn a_run_and_its_saved_embeddings_agree() {
 fn differences_are_of_pairs() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    // Forty classes of two. In `good` both of a class are alike; in `bad` so for three classes in four.
+    // Forty classes of two. In `good` both of a class are alike; in `bad` one class in four has lost its second.
     let file = |name: &str, lost: u32| {
         let mut text = String::from("label,e0,e1\n");
         for class in 0..40u32 {
@@ -312,6 +313,7 @@ fn mistakes_are_explained() {
     circle(folder.path());
     let path = |name: &str| folder.path().join(name);
     eval(folder.path(), &["--embeddings", "gone.npy"]).fails_with(&["gone.npy"]);
+    eval(folder.path(), &["gone.npz"]).fails_with(&["gone.npz", "open"]);
     fs_err::write(path("x.pt"), "what PyTorch pickles").unwrap();
     eval(folder.path(), &["x.pt"]).fails_with(&["x.pt", ".safetensors, .npy, .npz, .csv or .tsv"]);
     fs_err::write(path("x.npy"), "no array").unwrap();

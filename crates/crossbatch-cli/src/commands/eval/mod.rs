@@ -71,7 +71,7 @@ fn check(args: &EvalArgs) -> anyhow::Result<()> {
 
 /// The number asked for, else that of the first run's recipe, else all.
 fn threads(args: &EvalArgs, common: &Common) -> anyhow::Result<usize> {
-    match (common.threads, args.inputs.iter().find(|path| !path.is_file())) {
+    match (common.threads, args.inputs.iter().find(|path| !subject::is_file(path))) {
         (Some(threads), None) => Ok(threads),
         (None, None) => Ok(0),
         (_, Some(run)) => Ok(RunFolder::open(run)?.recipe(&common.settings())?.threads),

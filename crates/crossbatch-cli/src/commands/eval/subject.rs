@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use crossbatch_data::{Dataset, Split};
-use crossbatch_retrieval::{Embeddings, Labels, Similarity};
+use crossbatch_retrieval::{Embeddings, FileFormat, Labels, Similarity};
 use crossbatch_train::{LoadedSplit, Observer, Recipe, Report, RunFolder, TrainingData, embed};
 
 use crate::{
@@ -90,6 +90,11 @@ fn column<'a>(rows: &'a Embeddings, name: &str) -> anyhow::Result<&'a Labels> {
 /// Opens one subject.
 pub(super) type Open<'a> = Box<dyn Fn() -> anyhow::Result<Subject> + 'a>;
 
+/// Whether a path is of a file of embeddings; runs are folders.
+pub(super) fn is_file(path: &Path) -> bool {
+    path.is_file() || FileFormat::of(path).is_some() && !path.is_dir()
+}
+
 /// All that is to be measured, in the order typed. Each is opened when its turn comes.
 pub(super) fn all<'a>(
     args: &'a EvalArgs,
@@ -104,9 +109,8 @@ pub(super) fn all<'a>(
         subjects.push(Box::new(move || one_file(args, path)));
     }
     for path in &args.inputs {
-        // Whatever is a file is one of embeddings; runs are folders.
         subjects.push(Box::new(move || {
-            if path.is_file() { one_file(args, path) } else { run(args, path, common, printer) }
+            if is_file(path) { one_file(args, path) } else { run(args, path, common, printer) }
         }));
     }
     subjects

@@ -78,7 +78,9 @@
 //! | [`postprocess`] | query expansion, database augmentation, PCA, whitening, k-reciprocal re-ranking |
 
 pub mod cluster;
+mod embeddings;
 mod error;
+mod files;
 pub mod health;
 mod linear;
 mod metrics;
@@ -96,7 +98,9 @@ mod source;
 mod vectors;
 pub mod verification;
 
+pub use embeddings::{Embeddings, FileError, FileFormat, FileRows, Labels};
 pub use error::Error;
+pub use files::{replace_file, write_atomically};
 pub use metrics::{
     Bootstrap, Confusion, Group, HardQuery, Interval, Metric, Metrics, MetricsConfig, Scores,
     Units, confusions, evaluate, evaluate_self, worst_queries,

@@ -4,20 +4,17 @@
 //! the bound stands before it, one that lies below by more stands behind, and only the few in between are looked at
 //! again, in the order's own f64 arithmetic. Counts of whole numbers do not depend on who counts what.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use crossbatch_math::fixed::{
-    self, Bands, FixedRows, Operand, PANEL, Scratch, Side, Unsure, Width,
-};
-use crossbatch_math::product::dot_f64;
+use crossbatch_math::fixed::{self, Bands, FixedRows, Operand, Scratch, Side, Unsure, Width};
 use rayon::prelude::*;
 
 use crate::options::Tally;
 use crate::order::Seen;
+use crate::piece::{Piece, Place};
 use crate::plan::Extent;
 use crate::wanted::Wanted;
-use crate::{Error, Options, Similarity, Vectors};
+use crate::{Error, Options, Vectors};
 
 /// How the counting is done. Results do not depend on it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,12 +26,6 @@ pub(crate) struct Plan {
     pub(crate) piece: usize,
     /// Rows of a tile, in whole panels.
     pub(crate) tile: usize,
-}
-
-/// Some rows in fixed point, and what belongs to them.
-struct Piece {
-    rows: FixedRows,
-    offsets: Vec<i32>,
 }
 
 /// One counting of a block of gallery items for the queries that have positives.
@@ -152,19 +143,7 @@ impl Count<'_> {
         len: usize,
         index: impl Fn(usize) -> usize + Sync,
     ) -> Piece {
-        let euclidean = vectors.similarity() == Similarity::Euclidean;
-        // Products are compared with lengths there, so that both sides need one scale.
-        let extent = if euclidean { self.extents.0.with(self.extents.1) } else { extent };
-        let scale = self.plan.width.scale(extent.peak, extent.norm);
-        let row = |i: usize| -> Cow<'_, [f32]> { vectors.row(index(i)) };
-        let rows = FixedRows::new(self.plan.width, len, vectors.dim(), scale, &row);
-        let offset = |i: usize| (half_square(&row(i)) * scale * scale).round() as i32;
-        let mut offsets = Vec::new();
-        if euclidean {
-            offsets = (0..len).into_par_iter().map(offset).collect();
-            offsets.resize(len.next_multiple_of(PANEL), 0);
-        }
-        Piece { rows, offsets }
+        Piece::new(vectors, self.plan.width, extent, self.extents, len, index)
     }
 
     /// The products that are too near to a positive's to be told apart from it.
@@ -175,30 +154,23 @@ impl Count<'_> {
         left: &FixedRows,
         right: &FixedRows,
     ) -> Bands {
-        let unit = left.scale() * right.scale();
-        // The query whose bands are being made, its error, and half of its squared length.
-        let mut current = (usize::MAX, 0.0, 0.0);
+        let similarity = self.queries.similarity();
+        // The query whose bands are being made.
+        let mut current = None;
         Bands::new(
             queries.len(),
             |place| wanted.of(queries[place] as usize).len(),
             |place, k| {
                 let query = queries[place] as usize;
-                if current.0 != place {
-                    let half = half_square(&self.queries.row(query));
-                    // One more for each rounding: of the offset, of the threshold, and of f64.
-                    let error = left.error((2.0 * half).sqrt(), right, self.extents.1.norm) + 3.0;
-                    current = (place, error, half);
-                }
-                let (_, error, half) = current;
-                let closeness = wanted.of(query)[k].similarity;
-                let product = match self.queries.similarity() {
-                    Similarity::Cosine | Similarity::Dot => closeness,
-                    // -|a - b|² = 2 <a, b> - |a|² - |b|², and the product less the offset is <a, b> - |b|² / 2.
-                    Similarity::Euclidean => closeness / 2.0 + half,
-                };
+                let (_, scale) =
+                    *current.take_if(|(last, _)| *last == place).get_or_insert_with(|| {
+                        let row = self.queries.row(query);
+                        (place, Place::new(similarity, &row, left, right, self.extents.1.norm))
+                    });
+                current = Some((place, scale));
+                let middle = scale.middle(wanted.of(query)[k].similarity);
                 // A cast to i32 saturates.
-                let (low, high) = (product * unit - error, product * unit + error);
-                (low.floor() as i32, high.ceil() as i32)
+                ((middle - scale.error).floor() as i32, (middle + scale.error).ceil() as i32)
             },
         )
     }
@@ -222,10 +194,6 @@ impl Count<'_> {
             }
         });
     }
-}
-
-fn half_square(row: &[f32]) -> f64 {
-    dot_f64(row, row) / 2.0
 }
 
 /// Every pair of blocks of at most `tile` rows.

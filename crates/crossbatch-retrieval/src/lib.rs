@@ -61,15 +61,33 @@
 //! | [`map_at_r`](Metrics::map_at_r) | the same, and are the right ones first? | 1 is perfect; the best single number |
 //! | [`mean_average_precision`](Metrics::mean_average_precision) | how early does every match come? | 1 is perfect |
 //! | [`mean_reciprocal_rank`](Metrics::mean_reciprocal_rank) | how early does the first match come? | 1 if all first |
+//! | [`ndcg_at`](Metrics::ndcg_at) | the same, discounted by the logarithm of the rank, among the first K? | 1 is perfect |
+//! | [`mean_rank`](Metrics::mean_rank), [`median_rank`](Metrics::median_rank) | where does the first match stand? | 1 is perfect |
+//!
+//! [`rank()`] and [`Scores`] give every query's own numbers, and from them means per class or group, confidence intervals and
+//! the difference of two runs. `docs/metrics` in the repository has a page for each metric.
+//!
+//! # Besides rankings
+//!
+//! | module | asks |
+//! |---|---|
+//! | [`protocol`] | who searches what, in SOP, In-Shop, VehicleID …? |
+//! | [`verification`] | same or not the same: ROC-AUC, EER, FNMR@FMR, thresholds |
+//! | [`cluster`] | k-means; NMI and AMI of clusters and classes |
+//! | [`health`] | spread, alignment, uniformity, effective rank, duplicates |
+//! | [`postprocess`] | query expansion, database augmentation, PCA, whitening, k-reciprocal re-ranking |
 
 pub mod cluster;
 mod count;
+mod embeddings;
 mod error;
+mod files;
 pub mod health;
 mod linear;
 mod metrics;
 mod options;
 mod order;
+mod piece;
 mod plan;
 pub mod postprocess;
 pub mod protocol;
@@ -80,11 +98,14 @@ mod relation;
 mod scan;
 mod search;
 mod source;
+mod top_k;
 mod vectors;
 pub mod verification;
 mod wanted;
 
+pub use embeddings::{Embeddings, FileError, FileFormat, FileRows, Labels};
 pub use error::Error;
+pub use files::{replace_file, write_atomically};
 pub use metrics::{
     Bootstrap, Confusion, Group, HardQuery, Interval, Metric, Metrics, MetricsConfig, Scores,
     Units, confusions, evaluate, evaluate_self, worst_queries,

@@ -91,7 +91,7 @@ pub(crate) fn choose<'a>(
 }
 
 /// About as far as a product can be off, in units of similarity.
-fn rough_error(
+pub(crate) fn rough_error(
     width: Width,
     dim: usize,
     (queries, gallery): (Extent, Extent),

@@ -74,6 +74,20 @@ impl Values {
         }
     }
 
+    /// Whether these are whole rows of `dim` finite values.
+    pub(crate) fn check(&self, dim: usize) -> Result<(), Error> {
+        if dim == 0 {
+            return Err(Error::ZeroDim);
+        }
+        if !self.len().is_multiple_of(dim) {
+            return Err(Error::Length { values: self.len(), dim });
+        }
+        match self.not_finite() {
+            Some((at, value)) => Err(Error::NotFinite { row: at / dim, column: at % dim, value }),
+            None => Ok(()),
+        }
+    }
+
     /// The first value that is not finite, with its place.
     fn not_finite(&self) -> Option<(usize, f32)> {
         fn first<T: Copy>(values: &[T], finite: impl Fn(T) -> bool) -> Option<usize> {
@@ -87,7 +101,7 @@ impl Values {
         Some((at, self.range(at..at + 1)[0]))
     }
 
-    fn select(&self, rows: &[u32], dim: usize) -> Self {
+    pub(crate) fn select(&self, rows: &[u32], dim: usize) -> Self {
         fn gather<T: Copy>(values: &[T], rows: &[u32], dim: usize) -> Vec<T> {
             let row = |&row: &u32| &values[row as usize * dim..(row as usize + 1) * dim];
             rows.iter().flat_map(row).copied().collect()
@@ -159,15 +173,7 @@ impl Vectors {
         similarity: Similarity,
     ) -> Result<Self, Error> {
         let mut values = values.into();
-        if dim == 0 {
-            return Err(Error::ZeroDim);
-        }
-        if !values.len().is_multiple_of(dim) {
-            return Err(Error::Length { values: values.len(), dim });
-        }
-        if let Some((at, value)) = values.not_finite() {
-            return Err(Error::NotFinite { row: at / dim, column: at % dim, value });
-        }
+        values.check(dim)?;
         if similarity == Similarity::Cosine {
             values.for_each_row(dim, normalise);
         }

@@ -1,6 +1,7 @@
 //! Everything that is checked through the public interface.
 
 mod definitions;
+mod embeddings;
 mod golden;
 mod measures;
 mod metrics;

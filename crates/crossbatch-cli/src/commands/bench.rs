@@ -56,7 +56,7 @@ pub(crate) fn memory(
     check(args)?;
     // The seed, threads and device that a run with these options would have.
     let recipe = Recipe::from_sources(None, &common.settings())?;
-    let threads = use_threads(&recipe)?;
+    let threads = use_threads(recipe.threads)?;
     let mut reports = Vec::new();
     for &entries in &args.entries {
         let inputs = inputs(args, entries, recipe.seed)?;

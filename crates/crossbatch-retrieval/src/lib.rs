@@ -111,7 +111,7 @@ pub use metrics::{
     Units, confusions, evaluate, evaluate_self, worst_queries,
 };
 pub use options::Options;
-pub use rank::rank;
+pub use rank::{rank, rank_source};
 pub use ranking::Ranking;
 pub use relation::{Column, Exclude, Ignore, Relation};
 pub use search::{Neighbours, nearest, search};

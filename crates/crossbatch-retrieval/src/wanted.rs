@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::options::Tally;
 use crate::order::Seen;
 use crate::relation::Positives;
 use crate::{Error, Options, Ranking, Vectors};
@@ -54,6 +55,11 @@ impl Wanted {
     /// The queries that have a positive.
     pub(crate) fn active(&self) -> Vec<u32> {
         (0..self.met.len() as u32).filter(|&query| !self.of(query as usize).is_empty()).collect()
+    }
+
+    /// Counts pairs of a query that has positives and an item, of which there are `gallery`.
+    pub(crate) fn tally<'o>(&self, gallery: usize, options: &Options<'o>) -> Tally<'o> {
+        options.tally(self.active().len() as u64 * gallery as u64, self.met.len())
     }
 
     /// The positives and the counts of every query, to be changed in parallel.

@@ -1,15 +1,17 @@
-//! Vectors in, numbers out: exact cosine search and retrieval metrics.
+//! Vectors in, numbers out: exact search (cosine, dot product, Euclidean) and retrieval metrics.
 //!
 //! Given embeddings and labels this crate says what is nearest to what ([`search()`]) and how good that ranking is
 //! ([`evaluate_self`] for a set searched with itself, [`evaluate`] for queries and a gallery). It knows nothing of
 //! models, tensors or images.
 //!
 //! - **Exact.** Every query meets every gallery item; there is no index and no approximation.
-//! - **Deterministic.** The order of a ranking is defined by the vectors alone: f64 dot products of the f32 unit rows,
-//!   highest first, then the lower index. Matrix products in f32 do the bulk of the work, but decide nothing they could
-//!   get wrong. The same vectors give the same numbers, to the last bit, for any number of threads.
+//! - **Deterministic.** The order of a ranking is defined by the vectors alone: f64 arithmetic over the stored values,
+//!   highest first, then the lower index. Products in fixed point of 8 or 16 bits (or f32) do the bulk of the work, but
+//!   decide nothing they could get wrong: each has a known bound on its error, and what lies within it is computed again.
+//!   The same vectors give the same numbers, to the last bit, for any number of threads.
 //! - **Small.** Similarities exist one block at a time; memory grows with the number of queries times `k`, never with
-//!   queries times gallery. Metrics do without neighbour lists altogether.
+//!   queries times gallery. Metrics do without neighbour lists altogether: the rank of a positive is a count. A gallery
+//!   may be larger than memory ([`rank_source`]).
 //! - **Honest about input.** NaN, lengths that do not fit and labels without a match are errors that say
 //!   where and what.
 //!

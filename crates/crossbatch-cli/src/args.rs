@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use crossbatch::LossKind;
 
-use crate::commands::losses;
+use crate::commands::{eval::Step, losses};
 
 /// Train image-retrieval embeddings with a cross-batch memory, measure them, search with them.
 ///
@@ -42,7 +42,7 @@ pub(crate) struct Common {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Train(TrainArgs),
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     Embed(EmbedArgs),
     Search(SearchArgs),
     /// Look at the data sets
@@ -86,28 +86,114 @@ pub(crate) struct TrainArgs {
     pub(crate) resume: Option<PathBuf>,
 }
 
-/// Measure a run's weights on its test classes
+/// Measure embeddings: of a run on its test classes, or of anyone in a file
+///
+/// Exact. Each row is a query against all others, or `--query` against `--gallery`; a query without a match in the
+/// gallery is left out and counted. Several runs or files are set side by side, with their differences to the first
+/// and 95 % intervals of these (paired bootstrap over classes). docs/evaluation.md explains the numbers.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Files: .safetensors (`embeddings` [N, D], `labels` [N]), .npz (the same), .npy (give --labels),
+.csv and .tsv (columns name, label, e0, e1, …; others may be there).
+
+Examples:
   crossbatch eval runs/mine
   crossbatch eval runs/mine --recall 2,5 --format json
-  crossbatch eval runs/mine --data other-photos/")]
+  crossbatch eval runs/mine --data other-photos/
+  crossbatch eval --embeddings mine.safetensors --worst 20 --per-class
+  crossbatch eval --embeddings mine.npy --labels labels.npy --recall 1,10,100,1000
+  crossbatch eval --query q.npz --gallery g.npz --ignore-same label,camera
+  crossbatch eval --embeddings all.csv --query split=query --gallery split=gallery
+  crossbatch eval runs/a runs/b theirs.safetensors"
+)]
 pub(crate) struct EvalArgs {
-    /// Run folder made by `crossbatch train`
-    #[arg(value_name = "RUN")]
-    pub(crate) run: PathBuf,
+    /// Run folders made by `crossbatch train`, or files of embeddings
+    #[arg(value_name = "RUN|FILE", required_unless_present_any = ["embeddings", "query"])]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Embeddings from this file; no model is needed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) embeddings: Option<PathBuf>,
+    /// Labels of the embeddings, from another file: .npy, .npz, .safetensors, .csv, .tsv, or .txt with one a line
+    #[arg(long, value_name = "FILE", conflicts_with = "label_column")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Take this column of the file for the labels
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) label_column: Option<String>,
+    /// The queries: a file of embeddings, or, with --embeddings, its rows with this value in a column
+    #[arg(long, value_name = "FILE|COLUMN=VALUE", requires = "gallery", conflicts_with = "inputs")]
+    pub(crate) query: Option<PathBuf>,
+    /// The gallery, likewise
+    #[arg(long, value_name = "FILE|COLUMN=VALUE", requires = "query")]
+    pub(crate) gallery: Option<PathBuf>,
+    /// Labels of the file of queries, where it has none
+    #[arg(long, value_name = "FILE", requires = "query", conflicts_with = "embeddings")]
+    pub(crate) query_labels: Option<PathBuf>,
+    /// Labels of the file of the gallery, where it has none
+    #[arg(long, value_name = "FILE", requires = "gallery", conflicts_with = "embeddings")]
+    pub(crate) gallery_labels: Option<PathBuf>,
+    /// How near two vectors are [default: what their file says, else cosine]
+    #[arg(long, value_enum)]
+    pub(crate) similarity: Option<SimilarityArg>,
+    /// Leave out, for each query, what agrees with it in all of these columns (`label` is one); can be repeated
+    #[arg(long, value_name = "COLUMN,…")]
+    pub(crate) ignore_same: Vec<String>,
     /// Other data than the run's; measured as the run's would be
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
-    /// Which weights [default: the recipe's train.report]
+    /// Which weights of a run [default: the recipe's train.report]
     #[arg(long, value_enum)]
     pub(crate) weights: Option<Weights>,
-    /// The K of Recall@K besides 1, 10 and 100
+    /// The K of Recall@K and its like besides 1, 10 and 100
     #[arg(long, value_name = "K,K,…", value_delimiter = ',')]
     pub(crate) recall: Vec<usize>,
+    /// Measure every class too, the worst first
+    #[arg(long)]
+    pub(crate) per_class: bool,
+    /// List the N worst queries, with the nearest wrong answer of each
+    #[arg(long, value_name = "N")]
+    pub(crate) worst: Option<usize>,
+    /// List the N pairs of classes that are most often taken for each other
+    #[arg(long, value_name = "N")]
+    pub(crate) confused: Option<usize>,
+    /// Draw the worst queries of a run with their nearest neighbours into this PNG
+    #[arg(long, value_name = "OUT.png")]
+    pub(crate) sheet: Option<PathBuf>,
+    /// Add 95 % confidence intervals (bootstrap over classes; --seed draws others)
+    #[arg(long)]
+    pub(crate) ci: bool,
+    /// Change the vectors, or the ranking, before measuring; several one after the other: `pca`, `whiten` (=N keeps N
+    /// components), `dba`, `qe` (database augmentation, query expansion; =N neighbours), `rerank` (k-reciprocal; =k1)
+    #[arg(long, value_name = "STEP[=N],…", value_delimiter = ',')]
+    pub(crate) post: Vec<Step>,
+    /// Learn `pca` and `whiten` from these embeddings [default: from the gallery itself, without labels]
+    #[arg(long, value_name = "FILE", requires = "post")]
+    pub(crate) learn_from: Option<PathBuf>,
+    /// Cluster the queries by k-means into as many clusters as classes: NMI and AMI
+    #[arg(long)]
+    pub(crate) cluster: bool,
+    /// Judge all pairs: ROC-AUC, equal error rate, misses at few false matches and their thresholds
+    #[arg(long)]
+    pub(crate) verification: bool,
+    /// Look at the vectors: similarities within and between classes, uniformity, effective rank, duplicates
+    #[arg(long)]
+    pub(crate) health: bool,
+    /// Keep the embeddings that were measured: .safetensors, .npy or .csv
+    #[arg(long, value_name = "FILE", conflicts_with = "query")]
+    pub(crate) save_embeddings: Option<PathBuf>,
     /// Format of the result
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+/// How near two vectors are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SimilarityArg {
+    /// The cosine of the angle
+    Cosine,
+    /// The dot product
+    Dot,
+    /// Minus the distance
+    Euclidean,
 }
 
 /// Embed images with a run's network

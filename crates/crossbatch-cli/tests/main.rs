@@ -5,6 +5,7 @@ mod bench;
 mod data;
 mod embed;
 mod eval;
+mod eval_files;
 mod losses;
 mod plan;
 mod search;

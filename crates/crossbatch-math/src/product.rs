@@ -8,6 +8,7 @@
 //! [`shared_rows_times_rows`] and [`shared_product`] share one product over rayon's current pool, as `gemm` does it by
 //! itself: a yardstick for kernels that cut their products into tiles.
 
+use crate::lanes::{Level, for_level};
 use gemm::{Parallelism, gemm};
 
 /// How many partial sums [`dot_f64`] keeps. Part of its definition: another number is another rounding.
@@ -155,16 +156,62 @@ fn multiply(a: &[f32], b: Right<'_>, inner: usize, out: &mut [f32], parallelism:
 /// ```
 pub fn dot_f64(a: &[f32], b: &[f32]) -> f64 {
     assert!(a.len() == b.len(), "rows of {} and {} values have no dot product", a.len(), b.len());
+    let mut sum = 0.0;
+    let out = &mut sum;
+    for_level!(Level::detect(), add_products(a: &[f32], b: &[f32], out: &mut f64));
+    sum
+}
+
+/// The squared Euclidean distance of two rows in f64, summed as [`dot_f64`] sums.
+///
+/// A difference of two f32 values rounds once in f64, its square once more; the sum's order is fixed. The result is the
+/// same on every processor, and `squared_distance_f64(a, b)` equals `squared_distance_f64(b, a)`.
+///
+/// # Panics
+///
+/// If the rows differ in length.
+///
+/// # Example
+///
+/// ```
+/// use crossbatch_math::product::squared_distance_f64;
+///
+/// assert_eq!(squared_distance_f64(&[1.0, 2.0], &[4.0, 6.0]), 25.0);
+/// ```
+pub fn squared_distance_f64(a: &[f32], b: &[f32]) -> f64 {
+    assert!(a.len() == b.len(), "rows of {} and {} values have no distance", a.len(), b.len());
+    let mut sum = 0.0;
+    let out = &mut sum;
+    for_level!(Level::detect(), add_squares(a: &[f32], b: &[f32], out: &mut f64));
+    sum
+}
+
+#[inline(always)]
+fn add_products(a: &[f32], b: &[f32], out: &mut f64) {
+    *out = sum_in_order(a, b, |x, y| f64::from(x) * f64::from(y));
+}
+
+#[inline(always)]
+fn add_squares(a: &[f32], b: &[f32], out: &mut f64) {
+    *out = sum_in_order(a, b, |x, y| {
+        let difference = f64::from(x) - f64::from(y);
+        difference * difference
+    });
+}
+
+/// The one order of summation, however many lanes an instruction has.
+#[inline(always)]
+fn sum_in_order(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f64) -> f64 {
     let mut sums = [0.0f64; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (x, y) in a_chunks.iter().zip(b_chunks) {
         for lane in 0..LANES {
-            sums[lane] += f64::from(x[lane]) * f64::from(y[lane]);
+            sums[lane] += term(x[lane], y[lane]);
         }
     }
     for (sum, (&x, &y)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *sum += f64::from(x) * f64::from(y);
+        *sum += term(x, y);
     }
     ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
 }
@@ -244,6 +291,19 @@ mod tests {
     #[test]
     fn dot_keeps_what_f32_would_lose() {
         assert_eq!(dot_f64(&[1e4, 1.0, -1e4], &[1e4, 1.0, 1e4]), 1.0);
+    }
+
+    #[test]
+    fn distance_is_symmetric_and_close_to_the_plain_sum() {
+        for len in [0, 1, 7, 8, 9, 31, 100] {
+            let a: Vec<f32> = (0..len).map(|i| (i as f32 * 0.37).sin()).collect();
+            let b: Vec<f32> = (0..len).map(|i| (i as f32 * 0.91).cos()).collect();
+            let plain: f64 =
+                a.iter().zip(&b).map(|(&x, &y)| (f64::from(x) - f64::from(y)).powi(2)).sum();
+            let found = squared_distance_f64(&a, &b);
+            assert_eq!(found.to_bits(), squared_distance_f64(&b, &a).to_bits());
+            assert!((found - plain).abs() < 1e-12, "length {len}");
+        }
     }
 
     #[test]

@@ -1,213 +1,111 @@
-//! The ranks of one query's positives, counted while the gallery streams by.
-//!
-//! No list of neighbours is kept: the rank of a positive is one more than the number of items before it, and to count
-//! these it is enough to know the positives, which are few, beforehand.
+//! The ranks of all positives: everything that metrics need to know of a ranking.
 
-use crate::order::{CHUNK, Seen, any_reaches, margin};
+use crate::Error;
 
-/// Up to this many positives are compared with a whole chunk at once; with more, each item looks for its place
-/// among the positives. Results do not depend on it.
-const FEW: usize = 64;
-
-/// Counts how many items stand before each positive of one query.
-#[derive(Debug)]
-pub(crate) struct RankCounter {
-    margin: f64,
-    few: usize,
-    /// In the order of the ranking, best first.
-    positives: Vec<Seen>,
-    /// f32 similarities below `low[j]` surely stand behind positive `j`.
-    low: Vec<f32>,
-    /// f32 similarities above `high[j]` surely stand before positive `j`.
-    high: Vec<f32>,
-    /// `before[j]` items were found to stand before positive `j`, and so before all that follow it.
-    before: Vec<u32>,
-    /// `landed[j]` items were found to stand before positive `j` and behind `j - 1`, or to be `j - 1`.
-    landed: Vec<u32>,
+/// For every query the ranks of its positives, counted from 1, and how many items it met.
+///
+/// This is all that retrieval metrics ask for, and it is small: one number for each pair of a query and a positive.
+/// [`rank`](crate::rank()) makes it.
+///
+/// # Example
+///
+/// ```
+/// use crossbatch_retrieval::Ranking;
+///
+/// // Two queries: the first has positives at ranks 2, 3 and 6 of ten items, the second has none.
+/// let ranking = Ranking::from_ranks(&[vec![2, 3, 6], vec![]], &[10, 10])?;
+/// assert_eq!(ranking.ranks(0), [2, 3, 6]);
+/// assert_eq!(ranking.counted().count(), 1);
+/// # Ok::<(), crossbatch_retrieval::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ranking {
+    /// The ranks of query `i` are `ranks[offsets[i]..offsets[i + 1]]`.
+    offsets: Vec<usize>,
+    ranks: Vec<u32>,
+    met: Vec<u32>,
 }
 
-impl RankCounter {
-    /// A counter for rows of `dim` values; [`RankCounter::start`] gives it a query.
-    pub(crate) fn new(dim: usize) -> Self {
-        Self {
-            margin: margin(dim),
-            few: FEW,
-            positives: Vec::new(),
-            low: Vec::new(),
-            high: Vec::new(),
-            before: Vec::new(),
-            landed: Vec::new(),
-        }
-    }
-
-    /// Begins a query with these positives, in any order. Forgets the query before it.
-    pub(crate) fn start(&mut self, positives: impl Iterator<Item = Seen>) {
-        self.positives.clear();
-        self.positives.extend(positives);
-        self.positives.sort_unstable_by(Seen::compare);
-        let bound = |offset: f64| {
-            self.positives.iter().map(move |positive| (positive.similarity + offset) as f32)
+impl Ranking {
+    /// A ranking from ranks that are known, `met[i]` items having been ranked for query `i`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ranks`] if a query's ranks do not ascend strictly within `1..=met`, or if the two differ in length.
+    pub fn from_ranks(ranks: &[Vec<u32>], met: &[u32]) -> Result<Self, Error> {
+        let fits = |ranks: &[u32], met: u32| {
+            let (first, last) = (ranks.first().copied(), ranks.last().copied());
+            ranks.is_sorted_by(|a, b| a < b) && first != Some(0) && last <= Some(met)
         };
-        self.low.clear();
-        self.low.extend(bound(-self.margin));
-        self.high.clear();
-        self.high.extend(bound(self.margin));
-        for counts in [&mut self.before, &mut self.landed] {
-            counts.clear();
-            counts.resize(self.positives.len() + 1, 0);
+        if ranks.len() != met.len() {
+            return Err(Error::Ranks { query: ranks.len().min(met.len()) });
         }
+        if let Some(query) = ranks.iter().zip(met).position(|(ranks, &met)| !fits(ranks, met)) {
+            return Err(Error::Ranks { query });
+        }
+        let mut offsets = vec![0];
+        offsets.extend(ranks.iter().scan(0, |end, ranks| {
+            *end += ranks.len();
+            Some(*end)
+        }));
+        Ok(Self { offsets, ranks: ranks.concat(), met: met.to_vec() })
     }
 
-    /// How many positives the query has.
-    pub(crate) fn positives(&self) -> usize {
-        self.positives.len()
+    /// As [`Ranking::from_ranks`], from parts that are known to fit.
+    pub(crate) fn from_parts(offsets: Vec<usize>, ranks: Vec<u32>, met: Vec<u32>) -> Self {
+        debug_assert_eq!(offsets.len(), met.len() + 1);
+        debug_assert_eq!(offsets.last(), Some(&ranks.len()));
+        Self { offsets, ranks, met }
     }
 
-    /// Takes in gallery items `first..first + similarities.len()`, positives included. Items at minus infinity are
-    /// not met.
-    pub(crate) fn meet(&mut self, first: usize, similarities: &[f32], exact: impl Fn(u32) -> f64) {
-        let Some(&floor) = self.low.last() else {
-            return; // nothing to find
-        };
-        for (chunk, at) in similarities.chunks(CHUNK).zip((first..).step_by(CHUNK)) {
-            // Most chunks end here: nothing in them is as near as the farthest positive.
-            if any_reaches(chunk, floor) && !self.count_chunk(chunk) {
-                self.place_each(at as u32, chunk, floor, &exact);
-            }
-        }
+    /// The number of queries, those without a positive included.
+    pub fn len(&self) -> usize {
+        self.met.len()
     }
 
-    /// Counts the chunk for all positives at once, unless f32 cannot tell some item from some positive; then nothing
-    /// is counted and the answer is false.
-    fn count_chunk(&mut self, chunk: &[f32]) -> bool {
-        let found = self.positives.len();
-        if found > self.few {
-            return false;
-        }
-        let mut counts = [0; FEW];
-        for ((&low, &high), count) in self.low.iter().zip(&self.high).zip(&mut counts) {
-            let (reaching, above) = count_from(chunk, low, high);
-            if reaching != above {
-                return false;
-            }
-            *count = above;
-        }
-        for (before, count) in self.before.iter_mut().zip(&counts[..found]) {
-            *before += count;
-        }
-        true
+    /// Whether there is no query.
+    pub fn is_empty(&self) -> bool {
+        self.met.is_empty()
     }
 
-    /// Finds the place of each item of the chunk among the positives, asking `exact` where f32 cannot tell.
-    fn place_each(&mut self, first: u32, chunk: &[f32], floor: f32, exact: &impl Fn(u32) -> f64) {
-        for (&rough, index) in chunk.iter().zip(first..) {
-            if rough < floor {
-                continue;
-            }
-            let mut place = self.low.partition_point(|&low| low > rough);
-            let unsure = self.high[place..].partition_point(|&high| high >= rough);
-            if unsure > 0 {
-                let item = Seen { similarity: exact(index), index };
-                place += self.positives[place..place + unsure]
-                    .partition_point(|positive| !item.is_before(*positive));
-            }
-            self.landed[place] += 1;
-        }
+    /// The ranks of the positives of `query`, ascending; empty if it has none.
+    ///
+    /// # Panics
+    ///
+    /// If there are not more than `query` queries.
+    pub fn ranks(&self, query: usize) -> &[u32] {
+        &self.ranks[self.offsets[query]..self.offsets[query + 1]]
     }
 
-    /// Writes the ranks of the positives, from one, ascending.
-    pub(crate) fn finish(&self, ranks: &mut Vec<u32>) {
-        ranks.clear();
-        let mut landed = 0;
-        ranks.extend(self.before.iter().zip(&self.landed).take(self.positives()).map(
-            |(before, here)| {
-                landed += here;
-                1 + before + landed
-            },
-        ));
+    /// How many gallery items `query` met, its positives included: the last possible rank.
+    ///
+    /// # Panics
+    ///
+    /// If there are not more than `query` queries.
+    pub fn met(&self, query: usize) -> u32 {
+        self.met[query]
     }
-}
 
-/// How many values reach `low`, and how many are above `high`.
-fn count_from(values: &[f32], low: f32, high: f32) -> (u32, u32) {
-    values.iter().fold((0, 0), |(reaching, above), &value| {
-        (reaching + u32::from(value >= low), above + u32::from(value > high))
-    })
+    /// The queries that have a positive, ascending, with the ranks of these.
+    pub fn counted(&self) -> impl Iterator<Item = (usize, &[u32])> {
+        (0..self.len())
+            .map(|query| (query, self.ranks(query)))
+            .filter(|(_, ranks)| !ranks.is_empty())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Ranks of `positives` in a gallery of these exact similarities, with f32 errors of up to `noise`.
-    fn ranks(exact: &[f64], positives: &[u32], noise: f64, few: usize, piece: usize) -> Vec<u32> {
-        let rough: Vec<f32> = exact
-            .iter()
-            .enumerate()
-            .map(|(i, &value)| (value + noise * ((i * 7919 % 13) as f64 / 6.0 - 1.0)) as f32)
-            .collect();
-        let look = |index: u32| exact[index as usize];
-        let mut counter = RankCounter::new(4);
-        counter.few = few;
-        let mut ranks = Vec::new();
-        // Twice, to see that nothing is left over from the query before.
-        for _ in 0..2 {
-            let seen = positives.iter().map(|&index| Seen { similarity: look(index), index });
-            counter.start(seen);
-            for (i, values) in rough.chunks(piece).enumerate() {
-                counter.meet(i * piece, values, look);
-            }
-            counter.finish(&mut ranks);
+    #[test]
+    fn ranks_must_be_possible() {
+        let made = |ranks: &[u32], met| Ranking::from_ranks(&[vec![1], ranks.to_vec()], &[9, met]);
+        assert!(made(&[1, 2, 4], 4).is_ok());
+        assert!(made(&[], 0).is_ok());
+        for (ranks, met) in [(&[0, 1][..], 4), (&[2, 2], 4), (&[3, 2], 4), (&[5], 4), (&[1], 0)] {
+            assert_eq!(made(ranks, met), Err(Error::Ranks { query: 1 }), "{ranks:?} of {met}");
         }
-        ranks
-    }
-
-    fn sorted_ranks(exact: &[f64], positives: &[u32]) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..exact.len() as u32).collect();
-        order.sort_by(|&a, &b| exact[b as usize].total_cmp(&exact[a as usize]).then(a.cmp(&b)));
-        let place = |wanted| order.iter().position(|&index| index == wanted).unwrap() as u32 + 1;
-        let mut ranks: Vec<u32> = positives.iter().map(|&index| place(index)).collect();
-        ranks.sort_unstable();
-        ranks
-    }
-
-    #[test]
-    fn a_hand_made_ranking() {
-        // Order: 2 (0.9), 0 (0.8), 3 (0.5), 4 (0.5), 1 (0.1).
-        let exact = [0.8, 0.1, 0.9, 0.5, 0.5];
-        assert_eq!(ranks(&exact, &[4, 0], 0.0, FEW, 5), [2, 4]);
-        assert_eq!(ranks(&exact, &[3], 0.0, FEW, 2), [3]);
-        assert_eq!(ranks(&exact, &[1, 2], 0.0, 0, 1), [1, 5]);
-        assert!(ranks(&exact, &[], 0.0, FEW, 5).is_empty());
-    }
-
-    #[test]
-    fn both_ways_of_counting_agree_with_a_sort_under_f32_errors() {
-        let shapes: [&dyn Fn(usize) -> f64; 4] = [
-            &|_| 0.25,
-            &|i| 0.5 + 1e-9 * (i * 769 % 997) as f64,
-            &|i| (i * 769 % 997) as f64 * 1e-3 - 0.5,
-            &|i| ((i * 769 % 997) / 30) as f64 * 4e-6,
-        ];
-        for shape in shapes {
-            let exact: Vec<f64> = (0..900).map(shape).collect();
-            for count in [1, 5, 64, 65, 200] {
-                let positives: Vec<u32> = (0..count).map(|i| i * 373 % 900).collect();
-                let expected = sorted_ranks(&exact, &positives);
-                for (few, piece) in [(FEW, 900), (FEW, 70), (0, 900), (3, 64)] {
-                    assert_eq!(ranks(&exact, &positives, 4e-6, few, piece), expected);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn items_that_are_not_met_do_not_count() {
-        let mut counter = RankCounter::new(4);
-        counter.start([Seen { similarity: -1.0, index: 1 }].into_iter());
-        counter.meet(0, &[f32::NEG_INFINITY, -1.0], |_| -1.0);
-        let mut ranks = Vec::new();
-        counter.finish(&mut ranks);
-        assert_eq!(ranks, [1]);
+        assert_eq!(Ranking::from_ranks(&[], &[3]), Err(Error::Ranks { query: 0 }));
     }
 }

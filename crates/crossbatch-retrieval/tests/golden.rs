@@ -1,6 +1,8 @@
-//! pytorch-metric-learning's numbers on the same vectors; `make.py` beside the fixture wrote them.
+//! Numbers of pytorch-metric-learning and scikit-learn on the same vectors; `make.py` beside the fixture wrote them.
 
-use crossbatch_retrieval::{Exclude, Metrics, MetricsConfig, UnitRows, evaluate, evaluate_self};
+use crossbatch_retrieval::{
+    Exclude, Metrics, MetricsConfig, Similarity, Vectors, evaluate, evaluate_self,
+};
 use serde_json::Value;
 
 fn golden() -> Value {
@@ -8,12 +10,13 @@ fn golden() -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-fn rows_and_labels(set: &Value) -> (UnitRows, Vec<u32>) {
+fn rows_and_labels(set: &Value) -> (Vectors, Vec<u32>) {
     let numbers = |key: &str| set[key].as_array().unwrap().iter();
-    let values = numbers("embeddings").map(|value| value.as_f64().unwrap() as f32).collect();
+    let values: Vec<f32> =
+        numbers("embeddings").map(|value| value.as_f64().unwrap() as f32).collect();
     let labels = numbers("labels").map(|label| label.as_u64().unwrap() as u32).collect();
     let dim = set["dim"].as_u64().unwrap() as usize;
-    (UnitRows::new(values, dim).unwrap(), labels)
+    (Vectors::new(values, dim, Similarity::Cosine).unwrap(), labels)
 }
 
 fn config(expected: &Value) -> MetricsConfig {
@@ -31,10 +34,22 @@ fn compare(found: &Metrics, expected: &Value) {
     check("MAP@R", found.map_at_r, &expected["mean_average_precision_at_r"]);
     check("MAP", found.mean_average_precision, &expected["mean_average_precision"]);
     check("MRR", found.mean_reciprocal_rank, &expected["mean_reciprocal_rank"]);
-    for pair in expected["recall_at"].as_array().unwrap() {
-        let k = pair[0].as_u64().unwrap() as usize;
-        check("recall", found.recall(k).unwrap(), &pair[1]);
+    let at_cuts = [
+        ("recall_at", &found.recall_at),
+        ("precision_at", &found.precision_at),
+        ("map_at", &found.map_at),
+        ("ndcg_at", &found.ndcg_at),
+    ];
+    for (name, found) in at_cuts {
+        let expected = expected[name].as_array().unwrap();
+        assert_eq!(found.len(), expected.len());
+        for ((cut, value), pair) in found.iter().zip(expected) {
+            assert_eq!(Value::from(*cut), pair[0]);
+            check(name, *value, &pair[1]);
+        }
     }
+    check("mean rank", found.mean_rank, &expected["mean_rank"]);
+    check("median rank", found.median_rank, &expected["median_rank"]);
     assert_eq!(Value::from(found.queries), expected["queries"]);
     assert_eq!(Value::from(found.left_out), expected["left_out"]);
 }

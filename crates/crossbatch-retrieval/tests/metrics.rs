@@ -1,7 +1,7 @@
 //! Metrics against their definitions, written out over full rankings.
 
 use crossbatch_retrieval::{
-    Error, Exclude, MetricsConfig, UnitRows, evaluate, evaluate_self, search,
+    Error, Exclude, MetricsConfig, Similarity, Vectors, evaluate, evaluate_self, search,
 };
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn config() -> MetricsConfig {
     MetricsConfig { recall_at: CUTS.to_vec() }
 }
 
-fn check(queries: (&UnitRows, &[u32]), gallery: (&UnitRows, &[u32]), exclude: Exclude) {
+fn check(queries: (&Vectors, &[u32]), gallery: (&Vectors, &[u32]), exclude: Exclude) {
     let quiet = |_, _| {};
     let found = evaluate(queries.0, queries.1, gallery.0, gallery.1, exclude, &config(), &quiet);
     match naive::metrics(queries.0, queries.1, gallery.0, gallery.1, exclude, &CUTS) {
@@ -60,7 +60,8 @@ proptest! {
 fn classes_larger_than_a_chunk() {
     // 100 and more positives a query: the other way of counting, over several blocks.
     let value = |i: usize| ((i * 7919 + 31) % 100_003) as f32 / 50_000.0 - 1.0;
-    let rows = UnitRows::new((0..1200 * 16).map(value).collect(), 16).unwrap();
+    let rows = Vectors::new((0..1200 * 16).map(value).collect::<Vec<_>>(), 16, Similarity::Cosine)
+        .unwrap();
     let labels: Vec<u32> = (0..1200).map(|i| if i < 250 { 9 } else { i % 8 }).collect();
     check((&rows, &labels), (&rows, &labels), Exclude::SameIndex);
 }
@@ -68,7 +69,8 @@ fn classes_larger_than_a_chunk() {
 #[test]
 fn recall_agrees_with_search() {
     let value = |i: usize| ((i * 104_729 + 7) % 100_003) as f32 / 50_000.0 - 1.0;
-    let rows = UnitRows::new((0..300 * 6).map(value).collect(), 6).unwrap();
+    let rows =
+        Vectors::new((0..300 * 6).map(value).collect::<Vec<_>>(), 6, Similarity::Cosine).unwrap();
     let labels: Vec<u32> = (0..300).map(|i| i / 4).collect();
     let metrics = evaluate_self(&rows, &labels, &config(), &|_, _| {}).unwrap();
     let found = search(&rows, &rows, 10, Exclude::SameIndex, &|_, _| {}).unwrap();

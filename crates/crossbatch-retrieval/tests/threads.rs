@@ -2,14 +2,14 @@
 
 use std::sync::Mutex;
 
-use crossbatch_retrieval::{Exclude, MetricsConfig, UnitRows, evaluate_self, search};
+use crossbatch_retrieval::{Exclude, MetricsConfig, Similarity, Vectors, evaluate_self, search};
 
 /// Families of near-copies, less than 1e-5 apart, some of them equal.
-fn rows() -> UnitRows {
+fn rows() -> Vectors {
     let copy = |i: usize| ((i % 5 * 37) as f32).sin() * 1e-6;
     let family = |i: usize, d: usize| ((i % 23 * 31 + d) as f32).sin();
     let data = (0..900).flat_map(|i| (0..20).map(move |d| family(i, d) + copy(i * d)));
-    UnitRows::new(data.collect(), 20).unwrap()
+    Vectors::new(data.collect::<Vec<_>>(), 20, Similarity::Cosine).unwrap()
 }
 
 #[test]

@@ -23,9 +23,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     drift::DriftWatch,
     error::Error,
-    files::write_atomically,
     folder::{read_state, versioned},
     step::Step,
+    write_atomically,
 };
 
 /// Where training stands.

@@ -6,7 +6,7 @@ use burn::{
 };
 use crossbatch_data::{ImageSpec, Images};
 use crossbatch_models::{Embedder, Mode};
-use crossbatch_retrieval::{MetricsConfig, UnitRows, evaluate_self};
+use crossbatch_retrieval::{MetricsConfig, Similarity, Vectors, evaluate_self};
 
 use crate::{data::LoadedSplit, error::Error, summary::Metrics};
 
@@ -127,7 +127,7 @@ fn evaluate(
     recall: &[usize],
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Metrics, Error> {
-    let rows = UnitRows::new(rows, dim)?;
+    let rows = Vectors::new(rows, dim, Similarity::Cosine)?;
     let config = MetricsConfig { recall_at: Metrics::cuts(recall) };
     Ok(evaluate_self(&rows, labels, &config, progress)?.into())
 }

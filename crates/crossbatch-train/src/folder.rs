@@ -25,9 +25,9 @@ use crate::{
     data::image_spec,
     error::Error,
     events::Phase,
-    files::write_atomically,
     recipe::{FORMAT_VERSION, Recipe, Report},
     summary::Summary,
+    write_atomically,
 };
 
 /// Metadata key of the format version in safetensors files.

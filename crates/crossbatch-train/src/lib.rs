@@ -11,7 +11,6 @@ mod drift;
 mod error;
 mod events;
 mod extract;
-mod files;
 mod fill;
 mod folder;
 mod forecast;
@@ -22,12 +21,12 @@ mod step;
 mod summary;
 mod trainer;
 
+pub use crossbatch_retrieval::write_atomically;
 pub use data::{LoadedSplit, TrainingData, class_names, image_spec};
 pub use drift::DriftEvent;
 pub use error::Error;
 pub use events::{Evaluation, Observer, Phase, Silent, StepEvent};
 pub use extract::{embed, embed_pixels, evaluate_model, evaluate_raw};
-pub use files::write_atomically;
 pub use folder::{RunFolder, TrainedModel};
 pub use forecast::{Bytes, Flops, Forecast, forecast};
 pub use recipe::{

@@ -11,12 +11,12 @@ use crate::{
     error::Error,
     events::{Evaluation, Observer, Phase},
     extract::{evaluate_model, evaluate_raw},
-    files::write_atomically,
     folder::RunFolder,
     recipe::{FORMAT_VERSION, Recipe, Report},
     sinks::{Record, Sinks},
     summary::{MetricSet, Metrics, Summary},
     trainer::{Trainer, available_bytes},
+    write_atomically,
 };
 
 /// What [`run`] is asked to do.

@@ -9,9 +9,9 @@ use crate::{
     drift::DriftEvent,
     error::Error,
     events::{Evaluation, StepEvent},
-    files::write_atomically,
     folder::check_version,
     recipe::FORMAT_VERSION,
+    write_atomically,
 };
 
 /// A row of `metrics.jsonl`.

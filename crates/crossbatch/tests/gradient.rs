@@ -13,6 +13,7 @@ use crate::common::{matrix, numbers, on_each_device, unit, values};
 on_each_device!(
     of_the_contrastive_objective_for_every_reduction,
     of_smooth_losses,
+    of_losses_with_edges,
     of_a_sum_of_terms_and_of_what_is_learnt,
 );
 
@@ -163,8 +164,7 @@ fn of_smooth_losses(device: &Device) {
 
 /// Losses with edges (hinges, selections, mining), between them. The circle loss is not here: its gradient holds factors
 /// constant, so that no difference of its value is its gradient; the kernels' tests hold them.
-#[test]
-fn of_losses_with_edges() {
+fn of_losses_with_edges(device: &Device) {
     let euclidean = Similarity::Euclidean;
     let hinge = ContrastiveLoss { form: ContrastiveForm::Hinge, ..Default::default() };
     let distances =
@@ -184,9 +184,11 @@ fn of_losses_with_edges() {
     ];
     for term in terms {
         let term = term.with_reduction(Reduction::AnchorMean);
-        let counts = evaluate(std::slice::from_ref(&term), SameImage::Keep, &rows(BATCH, 18), None);
-        assert!(counts.counts.iter().any(|&count| count > 0.0), "{term:?} is exercised");
-        check(std::slice::from_ref(&term), SameImage::Keep, None, 2e-3, 4e-3, &format!("{term:?}"));
+        let name = format!("{term:?}");
+        let term = [term];
+        let counts = evaluate(device, &term, SameImage::Keep, &rows(BATCH, 18), None).counts;
+        assert!(counts.iter().any(|&count| count > 0.0), "{name} is exercised");
+        check(device, &term, SameImage::Keep, None, 2e-3, 4e-3, &name);
     }
 }
 

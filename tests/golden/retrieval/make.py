@@ -1,10 +1,11 @@
-"""Writes golden.json: retrieval metrics as pytorch-metric-learning and numpy compute them.
+"""Writes golden.json: retrieval metrics as pytorch-metric-learning, scikit-learn and numpy compute them.
 
     pip install -r requirements.txt
     python make.py
 
 AccuracyCalculator ranks with CustomKNN over CosineSimilarity. It has no recall at K for K > 1 and ranks in f32,
-so recall at K comes from a full numpy sort in f64; the script refuses data with similarities so close
+so what it lacks (recall, MAP and NDCG at K, ranks of the first match) comes from a full numpy sort in f64, NDCG from
+scikit-learn's ndcg_score over that order; the script refuses data with similarities so close
 that the two could order them differently.
 """
 
@@ -17,6 +18,7 @@ import torch
 from pytorch_metric_learning.distances import CosineSimilarity
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
+from sklearn.metrics import ndcg_score
 
 SEED = 4
 METRICS = (
@@ -42,8 +44,8 @@ def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def recall_at(queries, query_labels, gallery, gallery_labels, same_index):
-    """The share of queries with any match among the first K, from the sorted similarities."""
+def sorted_metrics(queries, query_labels, gallery, gallery_labels, same_index):
+    """What a full sort of the similarities says, for the queries that have a match."""
     similarities = unit(queries) @ unit(gallery).T
     if same_index:
         np.fill_diagonal(similarities, -np.inf)
@@ -54,8 +56,31 @@ def recall_at(queries, query_labels, gallery, gallery_labels, same_index):
         order = order[:, :-1]
     matches = gallery_labels[order] == query_labels[:, None]
     counted = matches.any(axis=1)
-    recall = [[k, float(matches[counted, :k].any(axis=1).mean())] for k in RECALL_AT]
-    return recall, int(counted.sum()), int((~counted).sum())
+    matches = matches[counted]
+    recall = [[k, float(matches[:, :k].any(axis=1).mean())] for k in RECALL_AT]
+    # scikit-learn orders by scores: the places themselves, last to first.
+    places = np.broadcast_to(-np.arange(matches.shape[1], dtype=float), matches.shape)
+    found = np.cumsum(matches, axis=1)
+    precision = found / np.arange(1, matches.shape[1] + 1)
+    positives = matches.sum(axis=1)
+    first = matches.argmax(axis=1) + 1
+    return {
+        "recall_at": recall,
+        "precision_at": [
+            [k, float((matches[:, :k].sum(axis=1) / k).mean())] for k in RECALL_AT
+        ],
+        "map_at": [
+            [k, float(((precision * matches)[:, :k].sum(axis=1) / np.minimum(positives, k)).mean())]
+            for k in RECALL_AT
+        ],
+        "ndcg_at": [
+            [k, float(ndcg_score(matches.astype(float), places, k=k))] for k in RECALL_AT
+        ],
+        "mean_rank": float(first.mean()),
+        "median_rank": float(np.median(first)),
+        "queries": int(counted.sum()),
+        "left_out": int((~counted).sum()),
+    }
 
 
 def judge(queries, query_labels, gallery, gallery_labels, same_index):
@@ -72,8 +97,10 @@ def judge(queries, query_labels, gallery, gallery_labels, same_index):
         torch.from_numpy(gallery_labels),
         ref_includes_query=same_index,
     )
-    recall, counted, left_out = recall_at(queries, query_labels, gallery, gallery_labels, same_index)
-    return {**expected, "recall_at": recall, "queries": counted, "left_out": left_out}
+    return {
+        **expected,
+        **sorted_metrics(queries, query_labels, gallery, gallery_labels, same_index),
+    }
 
 
 def listed(embeddings, labels):

@@ -59,7 +59,7 @@ pub(crate) fn memory(
     if recipe.device != DeviceChoice::Cpu {
         bail!("cannot measure `--device {}`: this command measures the CPU", recipe.device.name());
     }
-    let threads = use_threads(&recipe)?;
+    let threads = use_threads(recipe.threads)?;
     let mut reports = Vec::new();
     for &entries in &args.entries {
         let inputs = inputs(args, entries, recipe.seed)?;

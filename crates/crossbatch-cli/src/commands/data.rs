@@ -81,7 +81,7 @@ pub(crate) fn show(args: &DataShowArgs, common: &Common, printer: &Printer) -> a
     if let Some(sheet) = &args.sheet {
         target::check_png(sheet)?;
     }
-    use_threads(&recipe(common)?)?;
+    use_threads(recipe(common)?.threads)?;
     let dataset = open(&args.name, common)?;
     for warning in &dataset.warnings {
         printer.warn(warning);

@@ -8,7 +8,7 @@ use crate::{
     args::{Common, EmbedArgs},
     embedding::embed_items,
     images::{gather, identity},
-    output::{Output, Table},
+    output::Output,
     printer::Printer,
 };
 
@@ -25,10 +25,10 @@ pub(crate) fn run(args: &EmbedArgs, common: &Common, printer: &Printer) -> anyho
     let items = gather(&args.images, recipe.data.kind)?;
     output.check_names(&items)?;
     let total = items.len();
-    let embedded = embed_items(&model, items, "images", common.verbose, printer)?;
+    let mut embedded = embed_items(&model, items, "images", common.verbose, printer)?;
 
-    let table = Table { rows: &embedded.rows, dim: embedded.dim, items: &embedded.items };
-    let place = output.write(&table)?;
+    let embeddings = output.embeddings(&mut embedded)?.with_metadata("similarity", "cosine");
+    let place = output.write(&embeddings)?;
     let count = embedded.items.len();
     printer.note(&format!("{count} embeddings of {} numbers in {place}", embedded.dim));
     let unlabelled = embedded.items.iter().filter(|item| item.label.is_none()).count();

@@ -3,16 +3,14 @@
 mod bench;
 mod data;
 mod embed;
-mod eval;
+pub(crate) mod eval;
 pub(crate) mod losses;
 mod plan;
 mod recipe;
 mod search;
 mod train;
 
-use std::path::Path;
-
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode, sync::atomic::Ordering};
 
 use anyhow::{Context, bail};
 use crossbatch_train::{Recipe, Report, RunFolder, TrainedModel};
@@ -27,7 +25,7 @@ pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Train(args) => return train::run(args, common, printer),
         Command::Plan(args) => return plan::run(args, common, printer),
-        Command::Eval(args) => eval::run(args, common, printer),
+        Command::Eval(args) => return eval::run(args, common, printer),
         Command::Embed(args) => embed::run(args, common, printer),
         Command::Search(args) => search::run(args, common, printer),
         Command::Data(DataCommand::List(args)) => data::list(args, common, printer),
@@ -48,21 +46,31 @@ impl Common {
     }
 }
 
-/// Sets the number of threads that everything computes with; returns it.
-fn use_threads(recipe: &Recipe) -> anyhow::Result<usize> {
+/// Sets the number of threads that everything computes with, 0 for every core; returns it.
+fn use_threads(threads: usize) -> anyhow::Result<usize> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if recipe.threads > 16 * cores {
+    if threads > 16 * cores {
         bail!(
-            "cannot use `threads = {}` on {cores} cores; give a smaller number, or 0 for all",
-            recipe.threads
+            "cannot use `threads = {threads}` on {cores} cores; give a smaller number, or 0 for all"
         );
     }
-    let threads = if recipe.threads == 0 { cores } else { recipe.threads };
+    let threads = if threads == 0 { cores } else { threads };
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()
         .with_context(|| format!("cannot start {threads} threads"))?;
     Ok(threads)
+}
+
+/// Lets Ctrl-C ask for a stop where nothing is half done; a second one ends the program at once.
+fn stop_on_ctrl_c(printer: &Printer) -> anyhow::Result<()> {
+    let stop = printer.stop_flag();
+    ctrlc::set_handler(move || {
+        if stop.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })
+    .context("cannot listen for Ctrl-C")
 }
 
 /// The weights asked for, else those that the recipe reports.
@@ -82,7 +90,7 @@ fn open_model(
 ) -> anyhow::Result<(Recipe, TrainedModel, usize)> {
     let folder = RunFolder::open(run)?;
     let recipe = folder.recipe(&common.settings())?;
-    let threads = use_threads(&recipe)?;
+    let threads = use_threads(recipe.threads)?;
     let model = folder.model(report(weights, &recipe))?;
     Ok((recipe, model, threads))
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::Path};
 
 use anyhow::bail;
-use crossbatch_retrieval::{Exclude, UnitRows, search};
+use crossbatch_retrieval::{Exclude, Similarity, Vectors, search};
 use crossbatch_train::Observer;
 
 use super::open_model;
@@ -31,7 +31,9 @@ pub(crate) fn run(args: &SearchArgs, common: &Common, printer: &Printer) -> anyh
     // Queries first: they are few, and a mistake there shows before the gallery's minutes.
     let mut queries = embed(queries, "query images")?;
     let mut gallery = embed(gallery, "gallery images")?;
-    let unit = |side: &mut Embedded| UnitRows::new(std::mem::take(&mut side.rows), side.dim);
+    let unit = |side: &mut Embedded| {
+        Vectors::new(std::mem::take(&mut side.rows), side.dim, Similarity::Cosine)
+    };
     let rows = [unit(&mut queries)?, unit(&mut gallery)?];
     let answers = nearest(&rows, &queries, &gallery, args.top, printer)?;
 
@@ -51,7 +53,7 @@ pub(crate) fn run(args: &SearchArgs, common: &Common, printer: &Printer) -> anyh
 /// Searches the gallery for each query, which is never its own neighbour. `rows` are the embeddings of
 /// both.
 fn nearest<'a>(
-    rows: &[UnitRows; 2],
+    rows: &[Vectors; 2],
     queries: &'a Embedded,
     gallery: &'a Embedded,
     top: usize,

@@ -3,15 +3,13 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::Ordering,
 };
 
-use anyhow::Context;
 use crossbatch_train::{
     Observer, Outcome, Phase, Recipe, RunConfig, RunFolder, Summary, run as run_recipe,
 };
 
-use super::{recipe, use_threads};
+use super::{recipe, stop_on_ctrl_c, use_threads};
 use crate::{
     args::{Common, TrainArgs},
     printer::Printer,
@@ -35,7 +33,7 @@ pub(crate) fn run(
             (recipe, folder)
         }
     };
-    let threads = use_threads(&recipe)?;
+    let threads = use_threads(recipe.threads)?;
     let own_images = recipe.data.path.is_some() || recipe.data.train_list.is_some();
     let config = RunConfig {
         recipe,
@@ -89,17 +87,6 @@ fn default_folder(recipe: &Recipe) -> PathBuf {
         number => Path::new("runs").join(format!("{name}-{number}")),
     };
     (1..).map(folder).find(|folder| !folder.exists()).expect("some number is free")
-}
-
-/// Lets Ctrl-C ask for a stop after the step; a second one ends the program at once.
-fn stop_on_ctrl_c(printer: &Printer) -> anyhow::Result<()> {
-    let stop = printer.stop_flag();
-    ctrlc::set_handler(move || {
-        if stop.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-    })
-    .context("cannot listen for Ctrl-C")
 }
 
 fn final_table(summary: &Summary) -> String {

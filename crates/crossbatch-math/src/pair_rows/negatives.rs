@@ -202,7 +202,7 @@ impl Stream<'_> {
                 // SAFETY: the level was detected.
                 #[allow(unsafe_code)]
                 let found = unsafe {
-                    sieve.candidates::<L>(self, partial, first, count, lane, codes, masks)
+                    sieve.candidates::<L>(self, partial, first..first + count, lane, codes, masks)
                 };
                 if found == 0 {
                     continue;

@@ -10,6 +10,7 @@ use super::tile::{TILE, Widened, dot};
 use crate::lanes::{Arithmetic, Portable, for_lanes};
 use crate::quantised::{Block, LANES};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// One tile in so many is looked at beforehand, so that the extremes of all negatives are nearly known.
 const AHEAD: usize = 16;
@@ -220,12 +221,12 @@ impl<'a> Sieve<'a> {
         &self,
         stream: &Stream<'_>,
         partial: &Partial,
-        first: usize,
-        count: usize,
+        references: Range<usize>,
         lane: usize,
         products: &mut [i32],
         masks: &mut [u64; TILE],
     ) -> u32 {
+        let (first, count) = (references.start, references.len());
         let block = &self.blocks[lane / stream.packed.block];
         let rows = self.screen.rows();
         let width = block.width();

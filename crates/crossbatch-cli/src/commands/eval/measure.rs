@@ -1,0 +1,163 @@
+//! From vectors and labels to numbers.
+
+use std::{sync::atomic::AtomicBool, time::Instant};
+
+use anyhow::bail;
+use crossbatch_retrieval::{
+    Bootstrap, Column, Confusion, HardQuery, Ignore, Interval, MetricsConfig, Options, Relation,
+    Scores, Units, Vectors, confusions, nearest, worst_queries,
+};
+use crossbatch_train::{Metrics, Observer};
+
+use super::{
+    extras::{self, Extra, Sides},
+    post,
+    subject::Subject,
+};
+use crate::{args::EvalArgs, printer::Printer};
+
+/// Neighbours of a worst query that a sheet shows.
+const SHOWN: usize = 10;
+
+/// What was measured of one subject.
+pub(super) struct Measured {
+    pub(super) scores: Scores,
+    pub(super) intervals: Option<Vec<Interval>>,
+    /// Label of each query, by the numbering that it shares with the gallery.
+    pub(super) query_codes: Vec<u32>,
+    pub(super) gallery_codes: Vec<u32>,
+    pub(super) worst: Option<Vec<HardQuery>>,
+    /// The nearest gallery items of each worst query, for a sheet.
+    pub(super) neighbours: Vec<Vec<u32>>,
+    pub(super) confused: Option<Vec<Confusion>>,
+    pub(super) extras: Vec<Extra>,
+    /// Of ranking and measuring, without reading and embedding.
+    pub(super) seconds: f64,
+}
+
+/// How intervals are drawn.
+pub(super) fn bootstrap(seed: Option<u64>) -> Bootstrap {
+    Bootstrap { seed: seed.unwrap_or(0), ..Bootstrap::default() }
+}
+
+/// Measures a subject; its vectors are used up, labels, names and columns stay.
+pub(super) fn measure(
+    subject: &mut Subject,
+    args: &EvalArgs,
+    seed: Option<u64>,
+    printer: &Printer,
+    stop: &AtomicBool,
+) -> anyhow::Result<Measured> {
+    let start = Instant::now();
+    subject.labels()?;
+    let labels = subject.column("label")?;
+    let rules = rules(subject, args)?;
+    let within = subject.gallery.is_none();
+    post::check(&args.post, within)?;
+    let similarity = subject.similarity;
+    let sides = post::Sides {
+        queries: subject.queries.take_vectors(similarity)?,
+        gallery: match &mut subject.gallery {
+            Some(gallery) => Some(gallery.take_vectors(similarity)?),
+            None => None,
+        },
+    };
+    let ignore = ignore(within, &rules);
+    let relation = Relation::new(&labels[0], &labels[1]).ignoring(ignore.clone());
+    let silent = Options::default().with_cancel(stop);
+    let sides = sides.apply(&args.post, args.learn_from.as_deref(), &ignore, &silent)?;
+    let progress = |done, total| printer.progress("measuring", done, total);
+    let options = silent.with_progress(&progress);
+    let ranking = sides.rank(&args.post, &relation, &options)?;
+    let (queries, gallery) = (&sides.queries, sides.gallery());
+    let config = MetricsConfig { recall_at: Metrics::cuts(&args.recall) };
+    let scores = Scores::of(&ranking, &config.metrics())?;
+    let seconds = start.elapsed().as_secs_f64();
+
+    let intervals = args.ci.then(|| scores.intervals(Units::Classes(&labels[0]), &bootstrap(seed)));
+    let worst = args
+        .worst
+        .map(|count| worst_queries(queries, gallery, &relation, &ranking, count, &silent));
+    let worst = worst.transpose()?;
+    let neighbours = match (&args.sheet, &worst) {
+        (Some(_), Some(worst)) => neighbours(queries, gallery, within, worst, &rules, &silent)?,
+        _ => Vec::new(),
+    };
+    let confused = match args.confused {
+        None => None,
+        Some(count) => {
+            let first = nearest(queries, gallery, 1, &ignore, &silent)?;
+            let mut found = confusions(&first, &labels[0], &labels[1])?;
+            found.truncate(count);
+            Some(found)
+        }
+    };
+    let both = Sides {
+        queries,
+        query_codes: &labels[0],
+        gallery: (!within).then_some(gallery),
+        gallery_codes: &labels[1],
+    };
+    let extras = extras::measure(&both, args, seed.unwrap_or(0), &silent)?;
+    let [query_codes, gallery_codes] = labels;
+    Ok(Measured {
+        scores,
+        intervals: intervals.transpose()?,
+        query_codes,
+        gallery_codes,
+        worst,
+        neighbours,
+        confused,
+        extras,
+        seconds,
+    })
+}
+
+/// A rule: columns that must all agree for an item to be left out.
+type Rule = Vec<[Vec<u32>; 2]>;
+
+/// The rules of `--ignore-same`.
+fn rules(subject: &Subject, args: &EvalArgs) -> anyhow::Result<Vec<Rule>> {
+    let rule = |text: &String| {
+        let names = text.split(',').map(str::trim);
+        let rule: Rule = names.map(|name| subject.column(name)).collect::<Result<_, _>>()?;
+        if text.trim() == "label" {
+            bail!("`--ignore-same label` leaves out every match; add a column, as in label,camera");
+        }
+        Ok(rule)
+    };
+    args.ignore_same.iter().map(rule).collect()
+}
+
+fn ignore<'a>(within: bool, rules: &'a [Rule]) -> Ignore<'a> {
+    let none = if within { Ignore::same_index() } else { Ignore::nothing() };
+    rules.iter().fold(none, |ignore, rule| {
+        let columns: Vec<Column<'_>> =
+            rule.iter().map(|[queries, gallery]| Column::new(queries, gallery)).collect();
+        ignore.same(&columns)
+    })
+}
+
+/// What the worst queries find first, by the same rules.
+fn neighbours(
+    queries: &Vectors,
+    gallery: &Vectors,
+    within: bool,
+    worst: &[HardQuery],
+    rules: &[Rule],
+    options: &Options<'_>,
+) -> anyhow::Result<Vec<Vec<u32>>> {
+    let rows: Vec<u32> = worst.iter().map(|hard| hard.query).collect();
+    let few = |values: &[u32]| rows.iter().map(|&row| values[row as usize]).collect::<Vec<u32>>();
+    let mut rules: Vec<Rule> = rules
+        .iter()
+        .map(|rule| rule.iter().map(|[own, gallery]| [few(own), gallery.clone()]).collect())
+        .collect();
+    if within {
+        // A row among others is told by its number, no longer by its place.
+        rules.push(vec![[rows.clone(), (0..gallery.len() as u32).collect()]]);
+    }
+    let ignore = ignore(false, &rules);
+    let found = nearest(&queries.select(&rows), gallery, SHOWN, &ignore, options)?;
+    Ok((0..rows.len()).map(|row| found.row(row).0.to_vec()).collect())
+}

@@ -1,0 +1,138 @@
+//! `crossbatch eval`
+
+mod compare;
+mod extras;
+mod measure;
+mod post;
+mod report;
+mod subject;
+
+use std::{path::Path, process::ExitCode, time::Instant};
+
+use anyhow::bail;
+use crossbatch_retrieval::Error;
+use crossbatch_train::{Observer, RunFolder};
+
+pub(crate) use self::post::Step;
+use self::{
+    measure::{Measured, bootstrap, measure},
+    report::Report,
+    subject::Subject,
+};
+use super::{stop_on_ctrl_c, use_threads};
+use crate::{
+    args::{Common, EvalArgs},
+    output::Output,
+    printer::Printer,
+    sheet::{Frame, Layout, SIDE, Tile},
+    target,
+};
+
+pub(crate) fn run(args: &EvalArgs, common: &Common, printer: &Printer) -> anyhow::Result<ExitCode> {
+    check(args)?;
+    let threads = use_threads(threads(args, common)?)?;
+    stop_on_ctrl_c(printer)?;
+    match all(args, common, threads, printer) {
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Cancelled)) => {
+            printer.always("stopped; nothing was written");
+            Ok(ExitCode::from(130))
+        }
+        ended => ended.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Refuses before the work what cannot end well.
+fn check(args: &EvalArgs) -> anyhow::Result<()> {
+    if args.recall.contains(&0) {
+        bail!("cannot use `--recall 0`; give numbers of at least 1");
+    }
+    let subjects = args.inputs.len() + usize::from(args.embeddings.is_some());
+    let one = [
+        ("--sheet", args.sheet.is_some()),
+        ("--save-embeddings", args.save_embeddings.is_some()),
+        ("--per-class", args.per_class),
+        ("--worst", args.worst.is_some()),
+        ("--confused", args.confused.is_some()),
+    ];
+    if let Some((option, _)) = one.iter().find(|(_, given)| *given && subjects > 1) {
+        bail!("`{option}` is of one run or file; give one, not {subjects}");
+    }
+    if let Some(sheet) = &args.sheet {
+        target::check_png(sheet)?;
+        if args.worst.is_none() {
+            bail!("`--sheet` draws the worst queries; say how many with --worst N");
+        }
+    }
+    if let Some(path) = &args.save_embeddings {
+        Output::new(path)?;
+    }
+    Ok(())
+}
+
+/// The number asked for, else that of the first run's recipe, else all.
+fn threads(args: &EvalArgs, common: &Common) -> anyhow::Result<usize> {
+    match (common.threads, args.inputs.iter().find(|path| !subject::is_file(path))) {
+        (Some(threads), None) => Ok(threads),
+        (None, None) => Ok(0),
+        (_, Some(run)) => Ok(RunFolder::open(run)?.recipe(&common.settings())?.threads),
+    }
+}
+
+fn all(args: &EvalArgs, common: &Common, threads: usize, printer: &Printer) -> anyhow::Result<()> {
+    let stop = printer.stop_flag();
+    let mut measured: Vec<(Subject, Measured, f64)> = Vec::new();
+    for open in subject::all(args, common, printer) {
+        let start = Instant::now();
+        let mut subject = open()?;
+        if let Some(path) = &args.save_embeddings {
+            let place = Output::new(path)?.write(&subject.queries)?;
+            printer.note(&format!("embeddings in {place}"));
+        }
+        let found = measure(&mut subject, args, common.seed, printer, &stop)?;
+        let seconds = start.elapsed().as_secs_f64();
+        printer.note(&format!("{seconds:.1} s, {threads} threads"));
+        measured.push((subject, found, seconds));
+    }
+    let reports: Vec<Report<'_>> = measured
+        .iter()
+        .map(|(subject, measured, seconds)| Report { subject, measured, seconds: *seconds })
+        .collect();
+    let text = match &reports[..] {
+        [report] => report.text(args)?,
+        _ => compare::text(&reports, args, &bootstrap(common.seed), printer)?,
+    };
+    printer.result(&text)?;
+    match (&args.sheet, &measured[..]) {
+        (Some(path), [(subject, measured, _)]) => draw(path, subject, measured, printer),
+        _ => Ok(()),
+    }
+}
+
+/// A row a worst query: itself, then its nearest neighbours.
+fn draw(
+    path: &Path,
+    subject: &Subject,
+    measured: &Measured,
+    printer: &Printer,
+) -> anyhow::Result<()> {
+    let Some(images) = &subject.images else {
+        bail!("`--sheet` needs images; embeddings from a file have none: measure a run");
+    };
+    let worst = measured.worst.as_deref().unwrap_or_default();
+    let longest = measured.neighbours.iter().map(Vec::len).max().unwrap_or(0);
+    let layout = Layout { rows: worst.len(), columns: longest + 1, lead: true };
+    let pixels = |row: u32| {
+        let sample = images.samples[row as usize];
+        crossbatch_data::decode_rgb(&images.dataset, sample, SIDE).ok()
+    };
+    layout.write(path, printer, &|row, column| {
+        let query = worst[row].query;
+        let Some(place) = column.checked_sub(1) else {
+            return Some(Tile { frame: Frame::Query, pixels: pixels(query) });
+        };
+        let item = *measured.neighbours[row].get(place)?;
+        let right = measured.query_codes[query as usize] == measured.gallery_codes[item as usize];
+        let frame = if right { Frame::Right } else { Frame::Wrong };
+        Some(Tile { frame, pixels: pixels(item) })
+    })
+}

@@ -1,0 +1,273 @@
+//! What is measured: vectors with labels, from a run's network or from files.
+
+use std::path::Path;
+
+use anyhow::bail;
+use crossbatch_data::{Dataset, Split};
+use crossbatch_retrieval::{Embeddings, FileFormat, Labels, Similarity};
+use crossbatch_train::{LoadedSplit, Observer, Recipe, Report, RunFolder, TrainingData, embed};
+
+use crate::{
+    args::{Common, EvalArgs, SimilarityArg},
+    commands::report,
+    images::identity,
+    printer::Printer,
+};
+
+/// Queries and their gallery, with labels.
+pub(super) struct Subject {
+    /// What it is called beside others.
+    pub(super) name: String,
+    /// What its row in a table of its own is called.
+    pub(super) row: String,
+    /// Where the vectors come from.
+    pub(super) title: String,
+    pub(super) queries: Embeddings,
+    /// `None` where the queries search each other.
+    pub(super) gallery: Option<Embeddings>,
+    pub(super) similarity: Similarity,
+    pub(super) images: Option<RunImages>,
+}
+
+/// The images of a run's rows.
+pub(super) struct RunImages {
+    pub(super) dataset: Dataset,
+    /// Index into the data set of each row.
+    pub(super) samples: Vec<usize>,
+}
+
+impl Subject {
+    pub(super) fn labels(&self) -> anyhow::Result<&Labels> {
+        labels(&self.queries)
+    }
+
+    /// The gallery, which may be the queries themselves.
+    pub(super) fn gallery(&self) -> &Embeddings {
+        self.gallery.as_ref().unwrap_or(&self.queries)
+    }
+
+    /// The value of each query and each gallery item in a column, under one numbering.
+    pub(super) fn column(&self, name: &str) -> anyhow::Result<[Vec<u32>; 2]> {
+        let of = |side| column(side, name);
+        Ok(Labels::shared_codes(of(&self.queries)?, of(self.gallery())?))
+    }
+}
+
+/// The labels of some rows, each of which must have one.
+fn labels(rows: &Embeddings) -> anyhow::Result<&Labels> {
+    let origin = origin(rows);
+    let Some(labels) = rows.labels() else {
+        let others: Vec<&str> = rows.columns().collect();
+        let others = match others[..] {
+            [] => String::new(),
+            _ => format!(", or --label-column with one of its columns ({})", others.join(", ")),
+        };
+        bail!("{origin} has no labels; give --labels FILE{others}");
+    };
+    match labels.values().position(str::is_empty) {
+        Some(row) => {
+            bail!("{} in {origin} has no label; give it one, or leave it out", rows.name(row))
+        }
+        None => Ok(labels),
+    }
+}
+
+fn origin(rows: &Embeddings) -> String {
+    rows.origin().map_or_else(|| "the run".to_owned(), |(path, _)| path.display().to_string())
+}
+
+/// A column by its name; `label` is one.
+fn column<'a>(rows: &'a Embeddings, name: &str) -> anyhow::Result<&'a Labels> {
+    if ["label", "labels"].contains(&name) {
+        return labels(rows);
+    }
+    rows.column(name).ok_or_else(|| {
+        let columns: Vec<&str> = ["label"].into_iter().chain(rows.columns()).collect();
+        anyhow::anyhow!("{} has no column `{name}`; it has {}", origin(rows), columns.join(", "))
+    })
+}
+
+/// Opens one subject.
+pub(super) type Open<'a> = Box<dyn Fn() -> anyhow::Result<Subject> + 'a>;
+
+/// Whether a path is of a file of embeddings; runs are folders.
+pub(super) fn is_file(path: &Path) -> bool {
+    path.is_file() || FileFormat::of(path).is_some() && !path.is_dir()
+}
+
+/// All that is to be measured, in the order typed. Each is opened when its turn comes.
+pub(super) fn all<'a>(
+    args: &'a EvalArgs,
+    common: &'a Common,
+    printer: &'a Printer,
+) -> Vec<Open<'a>> {
+    let mut subjects: Vec<Open<'a>> = Vec::new();
+    if let (Some(query), Some(gallery), None) = (&args.query, &args.gallery, &args.embeddings) {
+        subjects.push(Box::new(move || two_files(args, query, gallery)));
+    }
+    if let Some(path) = &args.embeddings {
+        subjects.push(Box::new(move || one_file(args, path)));
+    }
+    for path in &args.inputs {
+        subjects.push(Box::new(move || {
+            if is_file(path) { one_file(args, path) } else { run(args, path, common, printer) }
+        }));
+    }
+    subjects
+}
+
+/// A file whose rows search each other, or whose queries and gallery a column tells apart.
+fn one_file(args: &EvalArgs, path: &Path) -> anyhow::Result<Subject> {
+    let rows = read(path, args.labels.as_deref(), args)?;
+    let (queries, gallery) = match (&args.query, &args.gallery) {
+        (Some(query), Some(gallery)) => (part(&rows, query)?, Some(part(&rows, gallery)?)),
+        _ => (rows, None),
+    };
+    subject(path, queries, gallery, args)
+}
+
+fn two_files(args: &EvalArgs, query: &Path, gallery: &Path) -> anyhow::Result<Subject> {
+    let queries = read(query, args.query_labels.as_deref(), args)?;
+    let gallery = read(gallery, args.gallery_labels.as_deref(), args)?;
+    subject(query, queries, Some(gallery), args)
+}
+
+fn subject(
+    path: &Path,
+    queries: Embeddings,
+    gallery: Option<Embeddings>,
+    args: &EvalArgs,
+) -> anyhow::Result<Subject> {
+    let similarity = match args.similarity {
+        Some(SimilarityArg::Cosine) => Similarity::Cosine,
+        Some(SimilarityArg::Dot) => Similarity::Dot,
+        Some(SimilarityArg::Euclidean) => Similarity::Euclidean,
+        None => queries.similarity().unwrap_or_default(),
+    };
+    let name = path.display().to_string();
+    let title = match &gallery {
+        None => format!("{name} · {} vectors", queries.len()),
+        Some(gallery) => {
+            format!("{name} · {} queries, {} in the gallery", queries.len(), gallery.len())
+        }
+    };
+    Ok(Subject {
+        row: "embeddings".to_owned(),
+        name,
+        title,
+        queries,
+        gallery,
+        similarity,
+        images: None,
+    })
+}
+
+fn read(path: &Path, labels: Option<&Path>, args: &EvalArgs) -> anyhow::Result<Embeddings> {
+    let mut rows = Embeddings::read(path)?;
+    if let Some(file) = labels {
+        let labels = Labels::read(file)?;
+        if labels.len() != rows.len() {
+            bail!(
+                "{} has {} labels and {} has {} vectors; give one label a vector, in the same order",
+                file.display(),
+                labels.len(),
+                path.display(),
+                rows.len()
+            );
+        }
+        rows = rows.with_labels(labels)?;
+    }
+    if let Some(name) = &args.label_column {
+        let labels = column(&rows, name)?.clone();
+        rows = rows.with_labels(labels)?;
+    }
+    Ok(rows)
+}
+
+/// The rows that `COLUMN=VALUE` names.
+fn part(rows: &Embeddings, rule: &Path) -> anyhow::Result<Embeddings> {
+    let rule = rule.to_string_lossy();
+    let Some((name, value)) = rule.split_once('=') else {
+        bail!(
+            "cannot use `{rule}` with --embeddings; give a column and a value of it, such as `split=query`"
+        );
+    };
+    let values = column(rows, name)?;
+    let chosen = values.values().zip(0u32..).filter(|(own, _)| *own == value);
+    let chosen: Vec<u32> = chosen.map(|(_, row)| row).collect();
+    if chosen.is_empty() {
+        let mut known: Vec<&str> = values.distinct().iter().map(String::as_str).take(8).collect();
+        known.sort_unstable();
+        bail!("no row of {} has `{rule}`; `{name}` is {} …", origin(rows), known.join(", "));
+    }
+    Ok(rows.select(&chosen))
+}
+
+/// The test images of a run, embedded by its network.
+fn run(
+    args: &EvalArgs,
+    path: &Path,
+    common: &Common,
+    printer: &Printer,
+) -> anyhow::Result<Subject> {
+    let folder = RunFolder::open(path)?;
+    let mut recipe = folder.recipe(&common.settings())?;
+    if let Some(similarity) = args.similarity.filter(|&asked| asked != SimilarityArg::Cosine) {
+        printer.warn(&format!(
+            "the network's embeddings have length 1: {similarity:?} ranks them as cosine does"
+        ));
+    }
+    let model = folder.model(report(args.weights, &recipe))?;
+    use_data(&mut recipe, args);
+    // Classes held out of training don't matter here, and other data may have too few to hold out.
+    recipe.data.validation = 0.0;
+    let dataset = TrainingData::open(&recipe, printer)?;
+    let test =
+        LoadedSplit::load(&dataset, Split::Test, model.spec, recipe.data.cache_mib, printer)?;
+    let progress = |done, total| {
+        if printer.stop() {
+            // Nothing has been written, and nothing is being written.
+            std::process::exit(130);
+        }
+        printer.progress("embedding test images", done, total);
+    };
+    let rows = embed(&model.embedder, &test.images, recipe.evaluation.batch, &progress)?;
+    let dim = recipe.model.embedding_size;
+    let samples = test.images.sample_indices().to_vec();
+    let names = samples.iter().map(|&index| dataset.samples[index].name.clone()).collect();
+    let labels = samples.iter().map(|&index| {
+        let class = dataset.samples[index].class;
+        &dataset.classes[class as usize]
+    });
+    let weights = match report(args.weights, &recipe) {
+        Report::Last => "last weights",
+        Report::Best => "best weights",
+    };
+    let queries = Embeddings::new(rows, dim)?
+        .with_labels(Labels::from_text(labels))?
+        .with_names(names)?
+        .with_metadata("similarity", "cosine")
+        .with_metadata("model", &path.display().to_string())
+        .with_metadata("weights", weights);
+    Ok(Subject {
+        name: path.display().to_string(),
+        row: weights.to_owned(),
+        title: format!("{} test · {} images", dataset.kind, test.images.len()),
+        queries,
+        gallery: None,
+        similarity: Similarity::Cosine,
+        images: Some(RunImages { dataset, samples }),
+    })
+}
+
+/// Lets the recipe read `--data` instead of its own data, unless that is what it reads anyway.
+fn use_data(recipe: &mut Recipe, args: &EvalArgs) {
+    let Some(path) = &args.data else { return };
+    let same = recipe.data.path.as_ref().is_some_and(|own| identity(own) == identity(path));
+    if !same {
+        recipe.data.kind = None;
+        recipe.data.train_list = None;
+        recipe.data.test_list = None;
+    }
+    recipe.data.path = Some(path.clone());
+}

@@ -339,7 +339,9 @@ mod tests {
         let bytes = |settings: &[&str]| forecast(&recipe(settings), &Silent).unwrap().bytes;
         let adam = bytes(&["memory.size=100"]);
         assert_eq!(adam.optimizer, 2 * adam.gradients);
-        assert_eq!(adam.memory, 100 * (128 * 4 + 8));
+        let memory = crossbatch::MemoryConfig::new(100, 128);
+        assert_eq!(memory.device_bytes(), Some(100 * (128 * 4 + 8)));
+        assert_eq!(adam.memory, memory.device_bytes().unwrap() + memory.screen_bytes());
         assert_eq!(adam.images, (150 + 60) * 28 * 28);
         let parts = [adam.weights, adam.gradients, adam.optimizer, adam.memory];
         let rest = [adam.images, adam.batch, adam.activations];
@@ -352,7 +354,7 @@ mod tests {
             "optimizer.kind=sgd",
             "data.cache-mib=0",
         ]);
-        assert_eq!(other.memory, 100 * (128 * 2 + 8));
+        assert_eq!(other.memory, 100 * (128 * 2 + 8) + memory.screen_bytes());
         assert_eq!(other.optimizer, other.gradients);
         assert_eq!(other.weights, 2 * adam.weights);
         assert_eq!(other.images, 0);

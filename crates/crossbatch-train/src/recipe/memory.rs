@@ -17,6 +17,9 @@ pub struct MemoryRecipe {
     pub policy: Policy,
     /// Type of the stored numbers: `"f32"`, `"f16"` or `"bf16"`. Default `"f32"`.
     pub storage: Storage,
+    /// Whether codes of the embeddings are kept beside them on the CPU, where they save time: a quarter more memory (at
+    /// `"f32"`), the same results. Default true.
+    pub screen: bool,
     /// Steps without memory; the first batch is enqueued in step `start` + 1. Default 0.
     pub start: u64,
     /// What the memory holds when it starts: `"empty"`, or `"sampled"` training images embedded by the network as it
@@ -50,6 +53,7 @@ impl Default for MemoryRecipe {
             size: MemorySize::Count(0),
             policy: Policy::Fifo,
             storage: Storage::F32,
+            screen: true,
             start: 0,
             fill: Fill::Empty,
             weight: 1.0,
@@ -91,6 +95,7 @@ impl MemoryRecipe {
         MemoryConfig {
             policy: self.policy,
             storage: self.storage,
+            screen: self.screen,
             correction: match self.correction {
                 CorrectionKind::None => Correction::None,
                 CorrectionKind::Moments => Correction::Moments,

@@ -4,7 +4,8 @@
 
 PROGRAM is the crossbatch binary; peers.py says what stands beside it. Within a case the programs take turns, first one
 way round, then the other, and each is judged by the median of its calls. --bank adds a bank saved from a real run (its
-checkpoint.safetensors). Writes results.json and results.md into FOLDER; exit code 1 where values or gradients differ.
+checkpoint.safetensors). Writes results.json and results.md (tables.py) into FOLDER; exit code 1 where values or
+gradients differ.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import torch
 from safetensors.torch import load_file
 
 import peers
+import tables
 
 CASES = [  # loss, batch, entries
     ("contrastive", 64, 55_000),
@@ -31,9 +33,16 @@ CASES = [  # loss, batch, entries
     ("contrastive", 64, 200_000),
     ("contrastive", 256, 55_000),
 ]
+STORAGE = (["f16", "bf16"], 55_000)  # further types of the memory, crossbatch alone
 SWEEP = [1_000, 10_000, 100_000, 1_000_000, 4_000_000]
-SMALL = ([("contrastive", 8, 5_000), ("multi-similarity", 8, 5_000)], [100, 1_000])
-SECONDS = 2.0  # of calls of one program before the next one's turn
+MOST = {"peers": 1_000_000, "others": 100_000}  # entries up to which PyTorch, and the rest, take part in the sweep
+SMALL = {
+    "cases": [("contrastive", 8, 5_000), ("multi-similarity", 8, 5_000)],
+    "storage": (["f16"], 1_000),
+    "sweep": [100, 1_000, 3_000],
+    "most": {"peers": 1_000, "others": 100},
+}
+SECONDS = 1.0  # of calls of one program before the next one's turn
 TOLERANCE = 2e-4  # relative, of values and of gradients by their length
 
 
@@ -45,12 +54,14 @@ def run(program, *options):
 class Case:
     """One loss on one set of inputs, with everything that is timed on it."""
 
-    def __init__(self, program, threads, folder, loss, data, batch, entries):
+    def __init__(self, program, threads, folder, loss, data, batch, entries, others=True):
         self.loss, self.data = loss, data
         self.files = [folder / f"{name}.safetensors" for name in ("anchors", "bank", "gradient")]
         anchors, bank, gradient = self.files
         source = ["--bank", data] if isinstance(data, Path) else ["--data", data, "--entries", entries]
-        self.program = [program, "--loss", loss, "--threads", threads]
+        # Of a large memory every call takes long, and so do the two products beside it.
+        calls = 40 if entries is None or entries < 1_000_000 else 20
+        self.program = [program, "--loss", loss, "--threads", threads, "--calls", calls]
         outputs = ["--anchors-out", anchors, "--bank-out", bank, "--gradient-out", gradient]
         self.first = run(*self.program, *source, "--batch", batch, *outputs)
         read = load_file(anchors)
@@ -58,10 +69,10 @@ class Case:
         read = load_file(bank)
         self.bank, self.bank_labels = read["embeddings"], read["labels"]
         self.gradient = load_file(gradient)["gradient"]
-        forms = peers.PYTORCH[loss].items()
-        self.peers = {f"PyTorch, {form}": call for form, call in forms}
-        self.peers["pytorch-metric-learning"] = peers.metric_learning(loss, self.bank, self.bank_labels)
-        self.peers["loop over anchors"] = peers.LOOP[loss]
+        self.peers = {f"PyTorch, {form}": call for form, call in peers.PYTORCH[loss].items()}
+        if others:
+            self.peers["pytorch-metric-learning"] = peers.metric_learning(loss, self.bank, self.bank_labels)
+            self.peers["loop over anchors"] = peers.LOOP[loss]
 
     def call(self, peer):
         self.anchors.grad = None
@@ -94,7 +105,7 @@ class Case:
         return differences
 
     def time(self, rounds):
-        """Medians in seconds, of ours, of the products, and of each peer."""
+        """Medians in seconds of each round: of ours, of the products, and of each peer."""
         seconds = {name: [] for name in ["crossbatch", "products", *self.peers]}
 
         def ours():
@@ -105,43 +116,65 @@ class Case:
 
         def theirs(name, peer):
             self.call(peer)
-            begin = time.perf_counter()
+            calls, begin = [], time.perf_counter()
             while True:
                 start = time.perf_counter()
                 self.call(peer)
                 end = time.perf_counter()
-                seconds[name].append(end - start)
+                calls.append(end - start)
                 if end - begin > SECONDS:
                     break
+            seconds[name].append(statistics.median(calls))
 
         turns = [ours, *(lambda n=name, p=peer: theirs(n, p) for name, peer in self.peers.items())]
         for number in range(rounds):
             for turn in turns if number % 2 == 0 else reversed(turns):
                 turn()
-        return {name: statistics.median(values) for name, values in seconds.items()}
+        return seconds
 
     def peaks(self):
         """Most bytes beyond what is there before a call, where the system tells it (Linux)."""
         found = {"crossbatch": self.first["peak_extra_bytes"]}
-        status = Path("/proc/self/status")
-        if not status.exists():
-            return found
-        field = lambda key: next(int(line.split()[1]) * 1024 for line in status.open() if line.startswith(key))
         for name, peer in self.peers.items():
             self.anchors.grad = None
-            ctypes.CDLL(None).malloc_trim(0)  # what earlier calls left would hide what this one takes
-            Path("/proc/self/clear_refs").write_text("5")  # forgets the highest so far
-            before = field("VmRSS")
-            self.call(peer)
-            found[name] = max(field("VmHWM") - before, 0)
+            peak = most_extra_bytes(lambda: self.call(peer))
+            if peak is not None:
+                found[name] = peak
         return found
 
     def measure(self, rounds):
         differences, peaks, seconds = self.compare(), self.peaks(), self.time(rounds)
         keys = ["batch", "entries", "dim", "storage", "threads", "positives", "active_negatives", "memory_bytes"]
         data = "run" if isinstance(self.data, Path) else self.data
-        about = {"loss": self.loss, "data": data, **{key: self.first[key] for key in keys}}
-        return {**about, "seconds": seconds, "differences": differences, "peak_extra_bytes": peaks}
+        return {
+            "loss": self.loss,
+            "data": data,
+            **{key: self.first[key] for key in keys},
+            "seconds": {name: statistics.median(values) for name, values in seconds.items()},
+            "rounds": seconds,
+            "differences": differences,
+            "peak_extra_bytes": peaks,
+        }
+
+
+def most_extra_bytes(call):
+    """Most bytes that this process holds at once during `call`, beyond those before it; None where no one tells."""
+    status, refs = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not (status.exists() and refs.exists()):
+        return None
+    field = lambda key: next(int(line.split()[1]) * 1024 for line in status.open() if line.startswith(key))
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier calls left would hide what this one takes
+    refs.write_text("5")  # forgets the highest so far
+    before = field("VmRSS")
+    call()
+    return max(field("VmHWM") - before, 0)
+
+
+def check_the_meter():
+    """A meter of memory that is off by more than 2 MB on 100 MB is not worth its column."""
+    found = most_extra_bytes(lambda: torch.ones(25_000_000))
+    if found is not None and abs(found - 100e6) > 2e6:
+        sys.exit(f"the meter of memory found {found / 1e6:.1f} MB where a call takes 100.0")
 
 
 def about_this_run():
@@ -159,71 +192,19 @@ def about_this_run():
     )
 
 
-def head(columns):
-    return ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-
-
-def row(result, cells):
-    case = f"{result['loss']}, {result['batch']}, {result['entries']:,}"
-    return "| " + " | ".join([case, result["data"], *cells]) + " |"
-
-
-def markdown_cases(results):
-    names = list(results[0]["seconds"])
-    lines = [
-        about_this_run(),
-        "",
-        "Milliseconds of a call (value and gradient); in brackets how many times crossbatch's.",
-        "",
-        *head(["loss, B, M", "data", "active negatives", *names, "best PyTorch"]),
-    ]
-    for result in results:
-        seconds = result["seconds"]
-        times = {name: value / seconds["crossbatch"] for name, value in seconds.items()}
-        cells = [f"{result['active_negatives']:.1f}", f"{seconds['crossbatch'] * 1e3:.2f}"]
-        cells += [f"{seconds[name] * 1e3:.2f} ({times[name]:.1f}x)" for name in names if name != "crossbatch"]
-        best = min(times[name] for name in names if name.startswith("PyTorch"))
-        lines.append(row(result, [*cells, f"**{best:.1f}x**"]))
-
-    names = [name for name in names if name != "products"]
-    lines += [
-        "",
-        "Largest relative difference of any peer's value and gradient from crossbatch's; most memory in use beyond bank "
-        "and anchors, in MB.",
-        "",
-        *head(["loss, B, M", "data", "value", "gradient", *names]),
-    ]
-    for result in results:
-        found = result["differences"].values()
-        cells = [f"{max(difference[key] for difference in found):.1e}" for key in ("value", "gradient")]
-        cells += [f"{result['peak_extra_bytes'].get(name, float('nan')) / 1e6:.1f}" for name in names]
-        lines.append(row(result, cells))
-    return lines
-
-
-def markdown_sweep(rows):
-    columns = ["data", "entries", "ms", "ms a million entries", "of the products' rate", "extra MB"]
-    lines = [
-        "",
-        "crossbatch alone, 64 anchors, contrastive: time for a million entries, and memory beyond the bank.",
-        "",
-        *head(columns),
-    ]
-    for row in rows:
-        seconds, products = row["median_seconds"], row["products_seconds"]
-        cells = [row["data"], f"{row['entries']:,}", f"{seconds * 1e3:.2f}"]
-        cells += [f"{seconds * 1e9 / row['entries']:.1f}", f"{products / seconds:.2f}"]
-        cells.append(f"{row['peak_extra_bytes'] / 1e6:.2f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
-def write_docs(path, markdown):
-    """Puts the tables between the two marks that the page has for them."""
-    begin, end = "<!-- memory_step: begin -->\n", "<!-- memory_step: end -->\n"
-    before, rest = path.read_text().split(begin)
-    _, after = rest.split(end)
-    path.write_text(before + begin + "\n" + markdown + "\n" + end + after)
+def tell(result):
+    """Prints a case as it is done; says whether values and gradients agree."""
+    print(f"{result['loss']}, {result['data']}, B {result['batch']}, M {result['entries']}")
+    agrees = True
+    for name, seconds in result["seconds"].items():
+        difference = result["differences"].get(name)
+        line = f"  {name:28} {seconds * 1e3:10.2f} ms {seconds / result['seconds']['crossbatch']:8.2f}x"
+        if difference:
+            line += f"   differs by {difference['value']:.1e} (value), {difference['gradient']:.1e} (gradient)"
+            if not max(difference.values()) <= TOLERANCE:
+                line, agrees = line + "  TOO FAR", False
+        print(line, flush=True)
+    return agrees
 
 
 def main():
@@ -237,39 +218,50 @@ def main():
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that everything runs")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    cases, sweep = SMALL if args.small else (CASES, SWEEP)
+    check_the_meter()
+    plan = {"cases": CASES, "storage": STORAGE, "sweep": SWEEP, "most": MOST}
+    plan = SMALL if args.small else plan
 
-    inputs = [(loss, data, batch, entries) for loss, batch, entries in cases for data in ("sparse", "dense")]
-    if args.bank:
-        inputs += [(loss, args.bank, 8 if args.small else 64, None) for loss in peers.PYTORCH]
-    results, failed = [], False
-    for case in inputs:
+    def case(*about, **options):
         with tempfile.TemporaryDirectory() as folder:
-            result = Case(args.program, args.threads, Path(folder), *case).measure(args.rounds)
-        results.append(result)
-        ours = result["seconds"]["crossbatch"]
-        print(f"{result['loss']}, {result['data']}, B {result['batch']}, M {result['entries']}")
-        for name, seconds in result["seconds"].items():
-            difference = result["differences"].get(name)
-            line = f"  {name:28} {seconds * 1e3:10.2f} ms {seconds / ours:8.2f}x"
-            if difference:
-                line += f"   differs by {difference['value']:.1e} (value), {difference['gradient']:.1e} (gradient)"
-                if not max(difference.values()) <= TOLERANCE:
-                    line, failed = line + "  TOO FAR", True
-            print(line, flush=True)
+            return Case(args.program, args.threads, Path(folder), *about, **options).measure(args.rounds)
 
-    rows = []
-    for data in ("sparse", "dense"):
-        sizes = ",".join(map(str, sweep))
-        rows += run(args.program, "--threads", args.threads, "--data", data, "--entries", sizes)
-    markdown = "\n".join(markdown_cases(results) + markdown_sweep(rows)) + "\n"
+    kinds = ("sparse", "dense")
+    inputs = [(loss, data, batch, entries) for loss, batch, entries in plan["cases"] for data in kinds]
+    batch = plan["cases"][0][1]
+    if args.bank:
+        inputs += [(loss, args.bank, batch, None) for loss in peers.PYTORCH]
+    results, agree = [], []
+    for about in inputs:
+        results.append(case(*about))
+        agree.append(tell(results[-1]))
+
+    sweep, alone = [], ["--threads", args.threads, "--batch", batch]
+    for data in kinds:
+        for entries in plan["sweep"]:
+            if entries <= plan["most"]["peers"]:
+                others = entries <= plan["most"]["others"]
+                sweep.append(case("contrastive", data, batch, entries, others=others))
+                agree.append(tell(sweep[-1]))
+            else:
+                found = run(args.program, *alone, "--data", data, "--entries", entries, "--calls", 20)
+                sweep.append(tables.alone(found))
+    kinds_of_storage, entries = plan["storage"]
+    stored = [
+        tables.alone(run(args.program, *alone, "--data", data, "--entries", entries, "--storage", storage))
+        for storage in ["f32", *kinds_of_storage]
+        for data in kinds
+    ]
+
+    markdown = about_this_run() + "\n\n" + tables.markdown(results, sweep, stored)
     print("\n" + markdown)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "results.md").write_text(markdown)
-    (args.out / "results.json").write_text(json.dumps({"cases": results, "sweep": rows}, indent=1) + "\n")
+    found = {"about": about_this_run(), "cases": results, "sweep": sweep, "storage": stored}
+    (args.out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
     if args.docs:
-        write_docs(args.docs, markdown)
-    sys.exit(1 if failed else 0)
+        tables.write_docs(args.docs, markdown)
+    sys.exit(0 if all(agree) else 1)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ pub(crate) struct Common {
     /// Threads; 0 uses every core [default: the recipe's, 0]
     #[arg(long, global = true, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Where to compute: cpu [default: the recipe's, cpu]
+    /// Where to compute: cpu or gpu [default: the recipe's, cpu]
     #[arg(long, global = true, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
     /// Print results, warnings and errors only
@@ -42,7 +42,7 @@ pub(crate) struct Common {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Train(TrainArgs),
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     Embed(EmbedArgs),
     Search(SearchArgs),
     /// Look at the data sets

@@ -13,7 +13,7 @@ mod sheet;
 mod table;
 mod target;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use crossbatch_math::counting::Counting;
@@ -30,7 +30,8 @@ static ALLOCATOR: Counting<Allocator> = Counting::new(Allocator);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let printer = Printer::new(&args.common);
+    let printer = Arc::new(Printer::new(&args.common));
+    printer::show_warnings(Arc::clone(&printer));
     match commands::run(args, &printer) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

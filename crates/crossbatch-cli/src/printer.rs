@@ -123,6 +123,30 @@ impl Printer {
     }
 }
 
+/// Shows what our libraries warn of in the log; other ones' warnings are about what nobody here can change.
+pub(crate) fn show_warnings(printer: Arc<Printer>) {
+    // One for as long as the program runs.
+    if log::set_logger(Box::leak(Box::new(Warnings(printer)))).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+}
+
+struct Warnings(Arc<Printer>);
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn && metadata.target().starts_with("crossbatch")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.warn(&record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::WithoutMemory => "without memory",

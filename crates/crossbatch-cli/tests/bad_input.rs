@@ -38,7 +38,14 @@ fn a_recipe_that_is_wrong() {
     crossbatch_in(folder.path(), &["train", "r.toml"]).fails_with(&["r.toml is not valid TOML"]);
     crossbatch_in(folder.path(), &["train", "--set", "steps"])
         .fails_with(&["--set steps", "key=value"]);
-    crossbatch_in(folder.path(), &["train", "--device", "gpu"]).fails_with(&["device", "cpu"]);
+    crossbatch_in(folder.path(), &["train", "--device", "tpu"])
+        .fails_with(&["device", "tpu", "cpu", "gpu"]);
+    #[cfg(not(feature = "wgpu"))]
+    crossbatch_in(folder.path(), &["train", "--device", "gpu"]).fails_with(&[
+        "device = \"gpu\"",
+        "finds no GPU",
+        "--features wgpu",
+    ]);
     crossbatch_in(folder.path(), &["train", "--threads", "99999"]).fails_with(&["threads = 99999"]);
 }
 

@@ -29,7 +29,9 @@ fn parameters_work_and_pairs_are_told_in_every_format() {
     assert!((number("memory_negatives") - (6.0 + 32.0 * 23.0 / 24.0)).abs() < 1e-9);
     assert_eq!(json["oldest_age"], 4);
     assert_eq!(json["flops"]["memory_pairs"], 4 * 8 * 40 * 128);
-    assert_eq!(json["bytes"]["memory"], 40 * (128 * 4 + 8));
+    // Codes beside the embeddings, where the processor makes use of them.
+    let memory = 40 * (128 * 4 + 8) + crossbatch::MemoryConfig::new(40, 128).screen_bytes();
+    assert_eq!(json["bytes"]["memory"], memory);
 
     let table = plan(&options).ok();
     for part in ["185536", "18 steps", "40 slots", "from step 101 on", "estimate", "trained twice"]
@@ -38,7 +40,7 @@ fn parameters_work_and_pairs_are_told_in_every_format() {
     }
     let rows = records(&plan(&[&options[..], &["--format", "csv"]].concat()).ok());
     let column = rows[0].iter().position(|name| name == "bytes.memory").unwrap();
-    assert_eq!(rows[1][column], (40 * (128 * 4 + 8)).to_string());
+    assert_eq!(rows[1][column], memory.to_string());
     assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
 }
 
@@ -55,6 +57,25 @@ fn it_plans_what_a_run_then_does() {
     let trained = file.tensors().into_iter().filter(|(name, _)| !name.contains("running_"));
     let numbers: usize = trained.map(|(_, view)| view.shape().iter().product::<usize>()).sum();
     assert_eq!(json["parameters"], numbers);
+}
+
+/// Other systems do not say what is free.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_does_not_fit_is_told_with_its_numbers_and_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    // 24 classes x 1,000 images of a megapixel in 64 channels: terabytes of activations.
+    let large = ["--set", "data.image-size=1024", "--set", "batch.images=1000", "--format", "json"];
+    let outcome = crossbatch_in(folder.path(), &[&["plan"], &GLYPHS[..], &large].concat());
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains("does not fit"), "{outcome:?}");
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(json["fits"], false);
+    let bytes = |value: &serde_json::Value| value.as_u64().unwrap();
+    assert!(bytes(&json["bytes"]["total"]) > bytes(&json["available_bytes"]));
+    let small =
+        crossbatch_in(folder.path(), &[&["plan", "--format", "json"], &GLYPHS[..]].concat());
+    assert_eq!(small.json()["fits"], true);
 }
 
 #[test]

@@ -71,6 +71,36 @@ fn the_built_in_recipe_trains_measures_and_compares() {
     assert!(recipe.contains("format-version = 1") && recipe.contains("seed = 3"), "{recipe}");
 }
 
+/// The first step's loss is that of the CPU; what follows trains and is measured.
+#[cfg(feature = "wgpu")]
+#[test]
+fn trains_on_a_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |device: &'static str| {
+        let more = ["--device", device, "--out", device, "--set", "compare-without-memory=false"];
+        let outcome = crossbatch_in(folder.path(), &glyphs(&more));
+        if device == "gpu" {
+            let told = outcome.stderr.matches("warning: pair_rows: the gradient").count();
+            assert_eq!(told, 1, "{}", outcome.stderr);
+        }
+        outcome.ok();
+        let rows =
+            fs_err::read_to_string(folder.path().join(device).join("metrics.jsonl")).unwrap();
+        let rows = rows.lines().map(|row| serde_json::from_str::<serde_json::Value>(row).unwrap());
+        rows.filter_map(|row| row["loss"].as_f64()).collect::<Vec<f64>>()
+    };
+    let [cpu, gpu] = ["cpu", "gpu"].map(losses);
+    assert_eq!((cpu.len(), gpu.len()), (6, 6));
+    assert!(
+        (cpu[0] - gpu[0]).abs() <= 1e-4 * cpu[0].abs(),
+        "{cpu:?} on the CPU, {gpu:?} on the GPU"
+    );
+    assert!(gpu.iter().all(|loss| loss.is_finite()), "{gpu:?}");
+    let text = fs_err::read_to_string(folder.path().join("gpu/summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(summary["device"], "gpu");
+}
+
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let folder = tempfile::tempdir().unwrap();

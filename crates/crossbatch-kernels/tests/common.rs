@@ -10,55 +10,43 @@ pub(crate) fn autodiff() -> Device {
     Device::flex().autodiff()
 }
 
-/// The devices to test on: the CPU, and the GPU that this build and this machine have.
+/// The GPU that this machine has, software ones included; said aloud if there is none.
 ///
 /// # Panics
 ///
 /// If `CROSSBATCH_REQUIRE` asks for a GPU and there is none.
-pub(crate) fn devices() -> Vec<Device> {
-    [Some(plain()), gpu()].into_iter().flatten().collect()
-}
-
-#[cfg(not(feature = "gpu"))]
-pub(crate) fn gpu() -> Option<Device> {
-    None
-}
-
-/// The first GPU, software ones included; said aloud if there is none.
 #[cfg(feature = "gpu")]
+#[expect(clippy::print_stderr, reason = "a skip is told aloud")]
 pub(crate) fn gpu() -> Option<Device> {
-    use std::sync::OnceLock;
-    static FOUND: OnceLock<Option<Device>> = OnceLock::new();
-    FOUND
-        .get_or_init(|| {
-            let found = std::panic::catch_unwind(|| {
-                let device = new_gpu();
-                let one = Tensor::<1>::ones([1], &device) + 1.0;
-                assert_eq!(values(&one), [2.0]);
-                device
-            });
-            let required = std::env::var("CROSSBATCH_REQUIRE").unwrap_or_default();
-            match found {
-                Ok(device) => Some(device),
-                Err(_) if required.contains("gpu") => panic!("a GPU is required, none was found"),
-                Err(_) => {
-                    eprintln!("SKIPPED on a GPU: none was found");
-                    None
+    let device = crossbatch_kernels::gpu();
+    if device.is_none() {
+        let required = std::env::var("CROSSBATCH_REQUIRE").unwrap_or_default();
+        assert!(!required.contains("gpu"), "a GPU is required, none was found");
+        eprintln!("SKIPPED on a GPU: none was found");
+    }
+    device
+}
+
+/// Makes two tests of a function of a device: one on the CPU, and, where GPUs are built in, one there.
+macro_rules! on_each_device {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[test]
+            fn on_the_cpu() {
+                super::$name(&crate::common::plain());
+            }
+
+            #[cfg(feature = "gpu")]
+            #[test]
+            fn on_a_gpu() {
+                if let Some(device) = crate::common::gpu() {
+                    super::$name(&device);
                 }
             }
-        })
-        .clone()
+        }
+    )+};
 }
-
-#[cfg(feature = "wgpu")]
-fn new_gpu() -> Device {
-    Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)
-}
-
-#[cfg(all(feature = "gpu", not(feature = "wgpu")))]
-fn new_gpu() -> Device {
-    Device::default()
-}
+pub(crate) use on_each_device;
 
 /// Numbers in -1..1 that look random and are the same every time.
 pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {

@@ -1,10 +1,12 @@
 //! Values and gradients of PyTorch (`tests/golden/kernels/make.py`).
 
-use crate::common::{assert_close, autodiff, plain, values};
+use crate::common::{assert_close, on_each_device, values};
 use burn::tensor::{Device, Tensor, TensorData};
 use crossbatch_kernels::{ConvOptions, batch_norm_inference, batch_norm_train, conv2d, max_pool2d};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+
+on_each_device!(conv2d_as_in_pytorch, batch_norm_as_in_pytorch, max_pool2d_as_in_pytorch);
 
 const TOLERANCE: f64 = 3e-6;
 
@@ -73,8 +75,7 @@ impl Case {
     }
 }
 
-#[test]
-fn conv2d_as_in_pytorch() {
+fn conv2d_as_in_pytorch(device: &Device) {
     for case in cases().conv2d {
         let options = ConvOptions {
             stride: case.stride(),
@@ -91,10 +92,10 @@ fn conv2d_as_in_pytorch() {
             let output = conv2d(input.clone(), weight.clone(), bias.clone(), options);
             (input, weight, bias, output)
         };
-        let (.., output) = run(&plain(), false);
+        let (.., output) = run(device, false);
         assert_close(&values(&output), &case.output.values, TOLERANCE, &case.name);
 
-        let device = autodiff();
+        let device = device.clone().autodiff();
         let (input, weight, bias, output) = run(&device, true);
         let upstream = case.upstream.tensor::<4>(&device);
         let gradients = (output.clone() * upstream).sum().backward();
@@ -109,11 +110,10 @@ fn conv2d_as_in_pytorch() {
     }
 }
 
-#[test]
-fn batch_norm_as_in_pytorch() {
+fn batch_norm_as_in_pytorch(device: &Device) {
     for case in cases().batch_norm {
         let relu = case.relu.expect("the case says whether a ReLU follows");
-        let device = autodiff();
+        let device = device.clone().autodiff();
         let input = case.inputs["input"].tensor::<4>(&device).require_grad();
         let weight = case.inputs["weight"].tensor::<1>(&device).require_grad();
         let bias = case.inputs["bias"].tensor::<1>(&device).require_grad();
@@ -146,16 +146,15 @@ fn batch_norm_as_in_pytorch() {
     }
 }
 
-#[test]
-fn max_pool2d_as_in_pytorch() {
+fn max_pool2d_as_in_pytorch(device: &Device) {
     for case in cases().max_pool2d {
         let kernel = case.kernel.expect("the case has a kernel");
         let stride = case.stride();
-        let input = case.inputs["input"].tensor::<4>(&plain());
+        let input = case.inputs["input"].tensor::<4>(device);
         let output = max_pool2d(input, kernel, stride);
         assert_close(&values(&output), &case.output.values, 0.0, &case.name);
 
-        let device = autodiff();
+        let device = device.clone().autodiff();
         let input = case.inputs["input"].tensor::<4>(&device).require_grad();
         let output = max_pool2d(input.clone(), kernel, stride);
         let upstream = case.upstream.tensor::<4>(&device);

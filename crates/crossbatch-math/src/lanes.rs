@@ -131,6 +131,22 @@ macro_rules! for_lanes {
 }
 pub(crate) use for_lanes;
 
+/// Asks for the cache lines of `len` numbers from `at` on, before they are read. Reads nothing itself: any address will do.
+#[inline(always)]
+pub(crate) fn prefetch(at: *const f32, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..len).step_by(16) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch has no effect but on the cache, whatever the address.
+        #[allow(unsafe_code)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line).cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, len);
+}
+
 mod arithmetic;
 pub(crate) use arithmetic::{Arithmetic, exp, sigmoid, softplus, sum};
 

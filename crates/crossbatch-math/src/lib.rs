@@ -11,12 +11,14 @@
 //! | [`pool`] | max-pooling that remembers where the maxima were |
 //! | [`quantised`] | rows of bytes that stand for rows of f32: fast products with a known error |
 //! | [`product`] | products of row-major matrices, and the exact-order dot product that settles ties |
+//! | [`fixed`] | products of rows in 32-bit fixed point, and counts of those above thresholds |
 //! | [`gram`] | Gram matrices in f64 |
 //! | [`counting`] | an allocator that says how much memory some work takes |
 
 pub mod batch_norm;
 pub mod conv;
 pub mod counting;
+pub mod fixed;
 pub mod gram;
 mod lanes;
 pub mod pair_rows;

@@ -8,6 +8,7 @@
 //! [`shared_rows_times_rows`] and [`shared_product`] share one product over rayon's current pool, as `gemm` does it by
 //! itself: a yardstick for kernels that cut their products into tiles.
 
+use crate::lanes::{Level, for_level};
 use gemm::{Parallelism, gemm};
 
 /// How many partial sums [`dot_f64`] keeps. Part of its definition: another number is another rounding.
@@ -155,18 +156,10 @@ fn multiply(a: &[f32], b: Right<'_>, inner: usize, out: &mut [f32], parallelism:
 /// ```
 pub fn dot_f64(a: &[f32], b: &[f32]) -> f64 {
     assert!(a.len() == b.len(), "rows of {} and {} values have no dot product", a.len(), b.len());
-    let mut sums = [0.0f64; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (x, y) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += f64::from(x[lane]) * f64::from(y[lane]);
-        }
-    }
-    for (sum, (&x, &y)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *sum += f64::from(x) * f64::from(y);
-    }
-    ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+    let mut sum = 0.0;
+    let out = &mut sum;
+    for_level!(Level::detect(), add_products(a: &[f32], b: &[f32], out: &mut f64));
+    sum
 }
 
 /// The squared Euclidean distance of two rows in f64, summed as [`dot_f64`] sums.
@@ -187,20 +180,38 @@ pub fn dot_f64(a: &[f32], b: &[f32]) -> f64 {
 /// ```
 pub fn squared_distance_f64(a: &[f32], b: &[f32]) -> f64 {
     assert!(a.len() == b.len(), "rows of {} and {} values have no distance", a.len(), b.len());
-    let square = |x: f32, y: f32| {
+    let mut sum = 0.0;
+    let out = &mut sum;
+    for_level!(Level::detect(), add_squares(a: &[f32], b: &[f32], out: &mut f64));
+    sum
+}
+
+#[inline(always)]
+fn add_products(a: &[f32], b: &[f32], out: &mut f64) {
+    *out = sum_in_order(a, b, |x, y| f64::from(x) * f64::from(y));
+}
+
+#[inline(always)]
+fn add_squares(a: &[f32], b: &[f32], out: &mut f64) {
+    *out = sum_in_order(a, b, |x, y| {
         let difference = f64::from(x) - f64::from(y);
         difference * difference
-    };
+    });
+}
+
+/// The one order of summation, however many lanes an instruction has.
+#[inline(always)]
+fn sum_in_order(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f64) -> f64 {
     let mut sums = [0.0f64; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (x, y) in a_chunks.iter().zip(b_chunks) {
         for lane in 0..LANES {
-            sums[lane] += square(x[lane], y[lane]);
+            sums[lane] += term(x[lane], y[lane]);
         }
     }
     for (sum, (&x, &y)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *sum += square(x, y);
+        *sum += term(x, y);
     }
     ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
 }

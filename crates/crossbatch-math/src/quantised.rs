@@ -12,6 +12,8 @@
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use crate::lanes::{Level, for_level};
+
 /// Most numbers in a row: sums of products of codes then fit 31 bits.
 pub const MOST: usize = 1 << 16;
 
@@ -42,14 +44,14 @@ pub fn pays() -> bool {
 /// rows.set(1, &[0.0, 0.6, 0.8]);
 /// let query = [0.8, 0.6, 0.0];
 /// let block = Block::new(&query, 3);
-/// let mut products = [0; 2 * 64];
+/// let mut products = vec![0; 2 * block.width()];
 /// block.products(&rows, 0, 2, &mut products);
 /// for (row, exact) in [0.96, 0.36].into_iter().enumerate() {
-///     let estimate = products[row * 64] as f32 * block.scale(0) * rows.scale(row);
+///     let estimate = products[row * block.width()] as f32 * block.scale(0) * rows.scale(row);
 ///     assert!((estimate - exact).abs() <= block.error(0, rows.norm(row), rows.rest(row)));
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Quantised {
     dim: usize,
     /// Codes of a row, with zeros up to a multiple of 4.
@@ -146,7 +148,13 @@ impl Quantised {
     /// Bytes that the rows take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.codes.len() + 16 * self.len()
+        Self::bytes_of(self.len(), self.dim)
+    }
+
+    /// Bytes that so many rows take.
+    #[must_use]
+    pub fn bytes_of(rows: usize, dim: usize) -> usize {
+        rows * (dim.next_multiple_of(4) + 16)
     }
 
     /// What one unit of a row's codes stands for; 0 for a row of zeros.
@@ -198,6 +206,19 @@ fn up(length: f64) -> f32 {
 
 /// Writes a row's codes; those behind its end stay.
 fn encode(values: &[f32], codes: &mut [i8]) -> Mark {
+    let mut mark = Mark { scale: 0.0, sum: 0, norm: 0.0, rest: 0.0 };
+    let into = &mut mark;
+    for_level!(Level::detect(), write_codes(values: &[f32], codes: &mut [i8], into: &mut Mark));
+    mark
+}
+
+#[inline(always)]
+fn write_codes(values: &[f32], codes: &mut [i8], mark: &mut Mark) {
+    *mark = codes_of(values, codes);
+}
+
+#[inline(always)]
+fn codes_of(values: &[f32], codes: &mut [i8]) -> Mark {
     let mut most = [0.0f32; 16];
     let (chunks, tail) = values.as_chunks::<16>();
     for chunk in chunks {
@@ -330,8 +351,14 @@ impl Block {
     #[must_use]
     pub fn error(&self, lane: usize, norm: f32, rest: f32) -> f32 {
         let (mark, length) = (self.marks[lane], self.lengths[lane]);
-        let rounding = (self.dim + 8) as f32 * f32::EPSILON;
-        mark.rest * norm + length * rest + rounding * length * (norm + rest)
+        mark.rest * norm + length * rest + self.rounding(lane, norm + rest)
+    }
+
+    /// How far the product of `lane` with an f32 row of at most this `length` can be off when it is computed in f32, in
+    /// whatever order.
+    #[must_use]
+    pub fn rounding(&self, lane: usize, length: f32) -> f32 {
+        (self.dim + 8) as f32 * f32::EPSILON * self.lengths[lane] * length
     }
 
     /// `out[j * width + lane]` = product of the codes of row `first + j` of `rows` with those of `lane`, for `count` rows.
@@ -392,15 +419,11 @@ mod tests {
         (0..count).map(|_| (next() * 3.0) as f32).collect()
     }
 
-    fn codes_of(rows: &Quantised) -> &[i8] {
-        &rows.codes
-    }
-
     #[test]
     fn codes_by_hand() {
         let mut rows = Quantised::new(3, 2);
         rows.set(1, &[-2.54, 1.27, 0.012]);
-        assert_eq!(codes_of(&rows)[4..], [-127, 64, 1, 0]); // 63.5 to the even one, 0.6 to 1
+        assert_eq!(rows.codes[4..], [-127, 64, 1, 0]); // 63.5 to the even one, 0.6 to 1
         assert!((rows.scale(1) - 0.02).abs() < 1e-8);
         assert_eq!(rows.sums, [0, -62]);
         let rest = (0.01f64 * 0.01 + 0.008 * 0.008).sqrt();

@@ -67,6 +67,11 @@ impl Embedder {
         l2_normalize(self.head.forward(self.backbone.forward(images, mode)))
     }
 
+    /// Where the parameters are.
+    pub fn device(&self) -> Device {
+        self.head.weight.val().device()
+    }
+
     pub(crate) fn backbone(&self) -> &Backbone {
         &self.backbone
     }

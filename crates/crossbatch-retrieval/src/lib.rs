@@ -1,4 +1,4 @@
-//! Vectors in, numbers out: exact cosine search and retrieval metrics.
+//! Vectors in, numbers out: exact search (cosine, dot product, Euclidean) and retrieval metrics.
 //!
 //! Given embeddings and labels this crate says what is nearest to what ([`search()`]) and how good that ranking is
 //! ([`evaluate_self`] for a set searched with itself, [`evaluate`] for queries and a gallery). It knows nothing of
@@ -6,11 +6,13 @@
 //! [`Embeddings`] reads and writes files of vectors with their labels: safetensors, NumPy's, CSV.
 //!
 //! - **Exact.** Every query meets every gallery item; there is no index and no approximation.
-//! - **Deterministic.** The order of a ranking is defined by the vectors alone: f64 dot products of the f32 unit rows,
-//!   highest first, then the lower index. Matrix products in f32 do the bulk of the work, but decide nothing they could
-//!   get wrong. The same vectors give the same numbers, to the last bit, for any number of threads.
+//! - **Deterministic.** The order of a ranking is defined by the vectors alone: f64 arithmetic over the stored values,
+//!   highest first, then the lower index. Products in fixed point of 8 or 16 bits (or f32) do the bulk of the work, but
+//!   decide nothing they could get wrong: each has a known bound on its error, and what lies within it is computed again.
+//!   The same vectors give the same numbers, to the last bit, for any number of threads.
 //! - **Small.** Similarities exist one block at a time; memory grows with the number of queries times `k`, never with
-//!   queries times gallery. Metrics do without neighbour lists altogether.
+//!   queries times gallery. Metrics do without neighbour lists altogether: the rank of a positive is a count. A gallery
+//!   may be larger than memory ([`rank_source`]).
 //! - **Honest about input.** NaN, lengths that do not fit and labels without a match are errors that say
 //!   where and what.
 //!
@@ -62,8 +64,24 @@
 //! | [`map_at_r`](Metrics::map_at_r) | the same, and are the right ones first? | 1 is perfect; the best single number |
 //! | [`mean_average_precision`](Metrics::mean_average_precision) | how early does every match come? | 1 is perfect |
 //! | [`mean_reciprocal_rank`](Metrics::mean_reciprocal_rank) | how early does the first match come? | 1 if all first |
+//! | [`ndcg_at`](Metrics::ndcg_at) | the same, discounted by the logarithm of the rank, among the first K? | 1 is perfect |
+//! | [`mean_rank`](Metrics::mean_rank), [`median_rank`](Metrics::median_rank) | where does the first match stand? | 1 is perfect |
+//!
+//! [`rank()`] and [`Scores`] give every query's own numbers, and from them means per class or group, confidence intervals and
+//! the difference of two runs. `docs/metrics` in the repository has a page for each metric.
+//!
+//! # Besides rankings
+//!
+//! | module | asks |
+//! |---|---|
+//! | [`protocol`] | who searches what, in SOP, In-Shop, VehicleID …? |
+//! | [`verification`] | same or not the same: ROC-AUC, EER, FNMR@FMR, thresholds |
+//! | [`cluster`] | k-means; NMI and AMI of clusters and classes |
+//! | [`health`] | spread, alignment, uniformity, effective rank, duplicates |
+//! | [`postprocess`] | query expansion, database augmentation, PCA, whitening, k-reciprocal re-ranking |
 
 pub mod cluster;
+mod count;
 mod embeddings;
 mod error;
 mod files;
@@ -72,6 +90,8 @@ mod linear;
 mod metrics;
 mod options;
 mod order;
+mod piece;
+mod plan;
 pub mod postprocess;
 pub mod protocol;
 mod random;
@@ -81,8 +101,10 @@ mod relation;
 mod scan;
 mod search;
 mod source;
+mod top_k;
 mod vectors;
 pub mod verification;
+mod wanted;
 
 pub use embeddings::{Embeddings, FileError, FileFormat, FileRows, Labels};
 pub use error::Error;
@@ -92,7 +114,7 @@ pub use metrics::{
     Units, confusions, evaluate, evaluate_self, worst_queries,
 };
 pub use options::Options;
-pub use rank::rank;
+pub use rank::{rank, rank_source};
 pub use ranking::Ranking;
 pub use relation::{Column, Exclude, Ignore, Relation};
 pub use search::{Neighbours, nearest, search};

@@ -89,13 +89,18 @@ impl Tally<'_> {
         };
         // A panic in another thread's report leaves the count itself intact.
         let mut done = self.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        done.0 += work;
+        done.0 = done.0.saturating_add(work);
         let share = u128::from(done.0) * self.total as u128 / u128::from(self.work);
         let share = usize::try_from(share).unwrap_or(self.total).min(self.total);
         if share > done.1 {
             done.1 = share;
             report(share, self.total);
         }
+    }
+
+    /// Everything is done.
+    pub(crate) fn finish(&self) {
+        self.add(self.work);
     }
 }
 

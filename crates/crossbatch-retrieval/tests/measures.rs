@@ -64,7 +64,7 @@ fn k_means_is_as_good_as_scikit_learn_and_faiss() {
     let golden = &golden()["clustering"];
     let rows = vectors(golden, Similarity::Euclidean);
     let config = KMeansConfig { restarts: 20, tolerance: 0.0, ..KMeansConfig::new(30) };
-    let found = k_means(&rows, &config).unwrap();
+    let found = k_means(&rows, &config, &Options::default()).unwrap();
     for peer in ["sklearn_inertia", "faiss_inertia"] {
         let peer = golden[peer].as_f64().unwrap();
         assert!(found.inertia <= 1.01 * peer, "{} against {peer}", found.inertia);

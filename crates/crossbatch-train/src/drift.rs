@@ -2,11 +2,12 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Int, Tensor, TensorData},
 };
 use crossbatch::{
-    AgeHistogram, Anchors, Drift, DriftConfig, DriftMeter, DriftState, GradientError, Memory,
-    Pairs, References, SameImage, memory_gradient_error,
+    ActivePairAges, AgeHistogram, Anchors, Drift, DriftConfig, DriftMeter, DriftState,
+    GradientError, Memory, NO_SLOT, Pairs, References, Rows, SameImage, active_pair_ages,
+    memory_gradient_error,
 };
 use crossbatch_models::{Embedder, Mode};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct DriftEvent {
     pub training: Vec<Drift>,
     /// Slots of the memory by age in steps; absent while there is none.
     pub ages: Option<AgeHistogram>,
+    /// Negative pairs of a batch of probes with the memory by the entry's age, all and those that the first loss uses;
+    /// absent as `gradient` is.
+    pub pairs: Option<ActivePairAges>,
     /// Error of the memory's gradient over stale entries against the same images embedded now, for as many slots as
     /// there are probes; absent while there is no memory, and for losses that learn parameters.
     pub gradient: Option<GradientError>,
@@ -77,19 +81,48 @@ impl<'a> DriftWatch<'a> {
         let rows = embed_batches(&embedder, self.data, &self.probes)?;
         let training = self.training.record(step, rows);
         let memory = memory.filter(|memory| !memory.is_empty());
+        let ages = memory.map(|memory| AgeHistogram::of(memory, BINS));
+        let pairs = memory
+            .zip(ages.as_ref())
+            .map(|(memory, ages)| self.pairs(step, &embedder, memory, &ages.edges));
         Ok(DriftEvent {
             step,
             inference,
             training,
-            ages: memory.map(|memory| AgeHistogram::of(memory, BINS)),
+            ages,
+            pairs: pairs.transpose()?.flatten(),
             gradient: memory.map(|memory| self.gradient(&embedder, memory)).transpose()?.flatten(),
         })
     }
 
     fn embed(&self, embedder: &Embedder, batch: &[u32]) -> Result<Tensor<2>, Error> {
         let positions: Vec<usize> = batch.iter().map(|&id| id as usize).collect();
-        let images = image_tensor(&self.data.images, &positions, &Device::flex())?;
+        let images = image_tensor(&self.data.images, &positions, &embedder.device())?;
         Ok(embedder.forward(images, Mode::Inference))
+    }
+
+    /// The ages of the pairs of the first probes with the memory, in the bins of its ages.
+    fn pairs(
+        &self,
+        step: u64,
+        embedder: &Embedder,
+        memory: &Memory,
+        edges: &[u64],
+    ) -> Result<Option<ActivePairAges>, Error> {
+        let terms = self.recipe.loss.terms();
+        let Some(term) = terms.first().filter(|term| !term.learns()) else { return Ok(None) };
+        let ids = &self.probes[0];
+        let labels: Vec<u32> = ids.iter().map(|&id| self.data.labels[id as usize]).collect();
+        let anchors = embed_batches(embedder, self.data, std::slice::from_ref(ids))?;
+        let own = vec![NO_SLOT; ids.len()];
+        let pairs = Pairs::with_memory(
+            Tensor::from_inner(anchors),
+            Rows { labels: &labels, ids },
+            memory,
+            &own,
+            self.recipe.memory.same_image,
+        );
+        Ok(Some(active_pair_ages(term, &pairs.at_step(step), None, edges)))
     }
 
     /// The error of the gradient by the first probes, over slots spread evenly through the memory.
@@ -121,13 +154,15 @@ impl<'a> DriftWatch<'a> {
         let anchors = embed_batches(embedder, self.data, std::slice::from_ref(probes))?;
         let anchor_labels: Vec<u32> =
             probes.iter().map(|&id| self.data.labels[id as usize]).collect();
+        let device = embedder.device().autodiff();
         let column = |values: &[u32]| {
             let values: Vec<i32> = values.iter().map(|&value| value as i32).collect();
             let count = values.len();
             let data = TensorData::new(values, [count]);
-            Tensor::<1, Int>::from_data(data, &Device::flex().autodiff())
+            Tensor::<1, Int>::from_data(data, &device)
         };
         let references = References {
+            screen: None,
             embeddings: Tensor::from_inner(stale),
             labels: column(&labels),
             ids: column(&ids),

@@ -91,6 +91,19 @@ pub enum Error {
         /// The first failure.
         first: String,
     },
+    /// A GPU is asked for, and there is none.
+    #[error(
+        "cannot use `device = \"gpu\"`: this program finds no GPU; build it with the feature of yours (`cargo build --release --features wgpu`, or vulkan, metal, cuda, rocm) and look after its driver, or use \"cpu\""
+    )]
+    NoGpu,
+    /// A memory of numbers that the device cannot store.
+    #[error(
+        "`memory.storage = \"{storage}\"` is a type that this GPU does not compute with; use \"f32\""
+    )]
+    NoSuchStorage {
+        /// As in the recipe.
+        storage: String,
+    },
     /// A memory that a batch does not fit into.
     #[error(
         "`memory.size = {size}` is {slots} slots, but a batch is {batch} images (`batch.classes` x `batch.images`); give the memory at least {batch}, or 0 to switch it off"

@@ -22,7 +22,7 @@ pub fn embed(
     progress: &dyn Fn(usize, usize),
 ) -> Result<Vec<f32>, Error> {
     let embedder = embedder.valid();
-    let device = Device::flex();
+    let device = embedder.device();
     let positions: Vec<usize> = (0..images.len()).collect();
     let mut embeddings = Vec::new();
     let mut done = 0;
@@ -48,8 +48,9 @@ pub fn embed_pixels(
     spec: ImageSpec,
 ) -> Vec<f32> {
     let shape = [count, spec.channels, spec.size, spec.size];
-    let images = Tensor::from_data(TensorData::new(pixels, shape), &Device::flex());
-    forward(&embedder.valid(), images)
+    let embedder = embedder.valid();
+    let images = Tensor::from_data(TensorData::new(pixels, shape), &embedder.device());
+    forward(&embedder, images)
 }
 
 fn forward(embedder: &Embedder, images: Tensor<4>) -> Vec<f32> {

@@ -1,6 +1,6 @@
 //! The memory's first entries: sampled training images, embedded by the network as it is.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use crossbatch::{Memory, Rows};
 use crossbatch_data::{Sampler, plan_epoch};
 use crossbatch_models::{Embedder, Mode};
@@ -46,7 +46,7 @@ pub(crate) fn embed_batches(
     data: &LoadedSplit,
     batches: &[Vec<u32>],
 ) -> Result<Tensor<2>, Error> {
-    let device = Device::flex();
+    let device = embedder.device();
     let rows = batches.iter().map(|batch| {
         let positions: Vec<usize> = batch.iter().map(|&id| id as usize).collect();
         let images = image_tensor(&data.images, &positions, &device)?;

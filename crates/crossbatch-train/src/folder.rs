@@ -17,7 +17,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::tensor::Device;
 use crossbatch_data::ImageSpec;
 use crossbatch_models::{Embedder, EmbedderConfig, StateDict, from_safetensors, to_safetensors};
 use fs_err as fs;
@@ -194,7 +193,7 @@ impl RunFolder {
         }
         let (state, _) = read_state(&path, "")?;
         let config = recipe.embedder_config();
-        Embedder::new(&config, 0, &Device::flex())
+        Embedder::new(&config, 0, &recipe.device.open()?)
             .load_state_dict(&state)
             .map_err(|source| Error::Weights { path, source })
     }

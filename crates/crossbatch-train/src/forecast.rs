@@ -6,6 +6,7 @@ use crossbatch_data::{EpochPlan, Sampler, Split};
 use crossbatch_models::Embedder;
 use serde::Serialize;
 
+use crate::recipe::DeviceChoice;
 use crate::{
     data::{TrainingData, dense, image_spec},
     error::Error,
@@ -129,7 +130,12 @@ pub fn forecast(recipe: &Recipe, observer: &dyn Observer) -> Result<Forecast, Er
         let bytes = dataset.indices(split).len() as u64 * spec.len() as u64;
         bytes.min((recipe.data.cache_mib as u64).saturating_mul(1 << 20))
     });
-    let memory = recipe.memory.config(slots, dim).device_bytes().unwrap_or(u64::MAX);
+    let memory = recipe.memory.config(slots, dim);
+    let codes = match recipe.device {
+        DeviceChoice::Cpu => memory.screen_bytes(),
+        DeviceChoice::Gpu => 0,
+    };
+    let memory = memory.device_bytes().map_or(u64::MAX, |bytes| bytes.saturating_add(codes));
     let mut bytes = Bytes {
         weights: 4 * numbers * copies,
         gradients: 4 * parameters as u64,
@@ -333,7 +339,9 @@ mod tests {
         let bytes = |settings: &[&str]| forecast(&recipe(settings), &Silent).unwrap().bytes;
         let adam = bytes(&["memory.size=100"]);
         assert_eq!(adam.optimizer, 2 * adam.gradients);
-        assert_eq!(adam.memory, 100 * (128 * 4 + 8));
+        let memory = crossbatch::MemoryConfig::new(100, 128);
+        assert_eq!(memory.device_bytes(), Some(100 * (128 * 4 + 8)));
+        assert_eq!(adam.memory, memory.device_bytes().unwrap() + memory.screen_bytes());
         assert_eq!(adam.images, (150 + 60) * 28 * 28);
         let parts = [adam.weights, adam.gradients, adam.optimizer, adam.memory];
         let rest = [adam.images, adam.batch, adam.activations];
@@ -346,7 +354,7 @@ mod tests {
             "optimizer.kind=sgd",
             "data.cache-mib=0",
         ]);
-        assert_eq!(other.memory, 100 * (128 * 2 + 8));
+        assert_eq!(other.memory, 100 * (128 * 2 + 8) + memory.screen_bytes());
         assert_eq!(other.optimizer, other.gradients);
         assert_eq!(other.weights, 2 * adam.weights);
         assert_eq!(other.images, 0);

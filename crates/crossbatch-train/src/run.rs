@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::Device;
 use crossbatch_data::EpochPlan;
 use crossbatch_models::Embedder;
 
@@ -13,7 +12,7 @@ use crate::{
     events::{Evaluation, Observer, Phase},
     extract::{evaluate_model, evaluate_raw},
     folder::RunFolder,
-    recipe::{DeviceChoice, FORMAT_VERSION, Recipe, Report},
+    recipe::{FORMAT_VERSION, Recipe, Report},
     sinks::{Record, Sinks},
     summary::{MetricSet, Metrics, Summary},
     trainer::{Trainer, available_bytes},
@@ -61,6 +60,8 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
     if existing.is_none() {
         RunFolder::check_free(&config.folder)?;
     }
+    // So is a device that is not there.
+    recipe.device.open()?;
 
     let data = TrainingData::load(&recipe, observer)?;
     let spec = image_spec(&recipe, data.dataset.kind);
@@ -95,7 +96,7 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
 
     let run = Run { recipe: &recipe, data: &data, folder: &folder, observer };
     let raw = run.raw_pixels()?;
-    let untrained = Embedder::new(&recipe.embedder_config(), recipe.seed, &Device::flex());
+    let untrained = Embedder::new(&recipe.embedder_config(), recipe.seed, &recipe.device.open()?);
     let untrained = run.measure(&untrained, &data.test, "measuring the untrained network")?;
 
     let mut without_memory = None;
@@ -125,9 +126,7 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
         train_seconds,
         without_memory_train_seconds,
         seed: recipe.seed,
-        device: match recipe.device {
-            DeviceChoice::Cpu => "cpu".to_owned(),
-        },
+        device: recipe.device.name().to_owned(),
         threads: config.threads,
         crossbatch: env!("CARGO_PKG_VERSION").to_owned(),
     };

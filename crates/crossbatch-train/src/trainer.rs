@@ -47,8 +47,12 @@ impl<'a> Trainer<'a> {
     ///
     /// If the classes do not allow the recipe's batches, or a batch does not fit the memory.
     pub fn new(recipe: &'a Recipe, data: &'a LoadedSplit) -> Result<Self, Error> {
-        let device = Device::flex().autodiff();
+        let device = recipe.device.open()?.autodiff();
         let (plan, slots) = check(recipe, &data.labels)?;
+        if slots > 0 && !device.supports_dtype(recipe.memory.storage.dtype()) {
+            let storage = format!("{:?}", recipe.memory.storage).to_lowercase();
+            return Err(Error::NoSuchStorage { storage });
+        }
         let dim = recipe.model.embedding_size;
         let embedder = Embedder::new(&recipe.embedder_config(), recipe.seed, &device);
         let step = Step {

@@ -90,19 +90,60 @@ fn stopping_and_going_on_gives_the_same_weights_to_the_bit() {
     assert_eq!(lines(&whole), lines(&parts), "no step is told twice or lost");
 }
 
+/// The options of each case touch other parts of what is saved.
 #[test]
 fn a_stop_in_the_memorys_middle_resumes_to_the_bit() {
+    let cases: [&[&str]; 4] = [
+        &[],
+        &["memory.policy=keyed", "memory.storage=f16", "memory.correction=kalman"],
+        &["memory.momentum=0.9", "memory.fill=sampled", "memory.storage=bf16", "memory.ramp=4"],
+        &[
+            "loss.kind=margin",
+            "loss.learn-beta=per-class",
+            "memory.correction=moments",
+            "memory.half-life=2",
+            "drift.every=1",
+            "drift.probes=8",
+            "drift.spans=[2, 4]",
+        ],
+    ];
+    for settings in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = recipe(settings);
+        let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+        finish(&recipe, &whole);
+        // Step 5: the ring has wrapped and its cursor stands in the middle.
+        let listener = Listener { stop_at: Some(5), ..Listener::default() };
+        start(&recipe, &parts, false, &listener).unwrap();
+        let resumed = RunFolder::open(&parts).unwrap().recipe(&[]).unwrap();
+        start(&resumed, &parts, true, &Listener::default()).unwrap();
+        let same = |file| {
+            fs_err::read(whole.join(file)).unwrap() == fs_err::read(parts.join(file)).unwrap()
+        };
+        assert!(same("last.safetensors"), "{settings:?}");
+        // Losses and drift as well, but not the seconds.
+        let told = |path: &Path| -> Vec<serde_json::Value> {
+            let text = fs_err::read_to_string(path.join("metrics.jsonl")).unwrap();
+            let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+            let mut lines: Vec<_> = text.lines().map(parse).collect();
+            lines.iter_mut().filter_map(|line| line.as_object_mut()).for_each(|line| {
+                line.remove("seconds");
+            });
+            lines
+        };
+        assert_eq!(told(&whole), told(&parts), "{settings:?}");
+    }
+}
+
+#[test]
+fn a_sampled_memory_is_full_at_its_start() {
     let folder = tempfile::tempdir().unwrap();
-    let recipe = recipe(&[]);
-    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
-    finish(&recipe, &whole);
-    // Step 5: the ring has wrapped and its cursor stands in the middle.
-    let listener = Listener { stop_at: Some(5), ..Listener::default() };
-    start(&recipe, &parts, false, &listener).unwrap();
-    let resumed = RunFolder::open(&parts).unwrap().recipe(&[]).unwrap();
-    start(&resumed, &parts, true, &Listener::default()).unwrap();
-    let file = "last.safetensors";
-    assert!(fs_err::read(whole.join(file)).unwrap() == fs_err::read(parts.join(file)).unwrap());
+    let listener = Listener::default();
+    let recipe = recipe(&["memory.fill=sampled"]);
+    start(&recipe, &folder.path().join("run"), false, &listener).unwrap();
+    let steps = listener.steps.into_inner().unwrap();
+    let filled: Vec<usize> = steps.iter().map(|(_, event)| event.memory_filled).collect();
+    assert_eq!(filled, [0, 0, 20, 20, 20, 20, 20, 20]);
 }
 
 #[test]
@@ -152,4 +193,60 @@ fn the_resolved_recipe_gives_the_same_run_again() {
     assert_eq!(resolved.data.channels, Some(1));
     let second = finish(&resolved, &two);
     assert_eq!(first.metrics, second.metrics);
+}
+
+/// Losses of the steps of a run.
+fn losses(settings: &[&str]) -> Vec<f64> {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::default();
+    start(&recipe(settings), &folder.path().join("run"), false, &listener).unwrap();
+    let steps = listener.steps.into_inner().unwrap();
+    steps.iter().map(|(_, event)| f64::from(event.loss)).collect()
+}
+
+#[test]
+fn kernel_and_reference_body_train_alike() {
+    for loss in ["contrastive", "multi-similarity", "margin"] {
+        let kind = format!("loss.kind={loss}");
+        let through = |kernel| losses(&[&kind, "loss.reduction=anchor-mean", kernel]);
+        let (fused, reference) = (through("loss.kernel=fused"), through("loss.kernel=reference"));
+        assert_eq!(fused.len(), reference.len());
+        for (fused, reference) in fused.iter().zip(&reference) {
+            assert!(*reference > 0.0, "{loss} trains");
+            let apart = (fused - reference).abs() / reference;
+            assert!(apart < 1e-3, "{loss}: {fused} by the kernel, not {reference}");
+        }
+        // Another body is other arithmetic, so that equal bits would mean the option does nothing.
+        assert_ne!(fused, reference, "{loss}");
+    }
+}
+
+#[test]
+fn drift_tells_how_far_how_old_and_what_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let settings = ["drift.every=2", "drift.probes=8", "drift.spans=[2, 4]", "loss.margin=0"];
+    finish(&recipe(&settings), &path);
+    let text = fs_err::read_to_string(path.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let drift: Vec<_> = lines.filter(|line| line["event"] == "drift").collect();
+    let steps: Vec<_> = drift.iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [2, 4, 6, 8]);
+    // The memory starts in step 3.
+    assert!(drift[0]["ages"].is_null() && drift[0]["training"].as_array().unwrap().is_empty());
+    let last = &drift[3];
+    for mode in ["training", "inference"] {
+        let spans: Vec<_> =
+            last[mode].as_array().unwrap().iter().map(|of| of["span"].as_u64().unwrap()).collect();
+        assert_eq!(spans, [2, 4]);
+        assert!(last[mode][0]["mean_squared"].as_f64().unwrap() > 0.0);
+    }
+    let total = |of: &serde_json::Value| -> u64 {
+        of["counts"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).sum()
+    };
+    assert_eq!(total(&last["ages"]), 20);
+    // 8 anchors against 20 entries, some of their classes; unit vectors of few steps are close.
+    let (all, active) = (total(&last["pairs"]["all"]), total(&last["pairs"]["active"]));
+    assert!(0 < active && active <= all && all <= 160, "{active} of {all}");
+    assert!(last["gradient"]["relative"].as_f64().unwrap() > 0.0);
 }

@@ -38,6 +38,7 @@
 //! ```
 
 mod drift;
+mod kernel;
 mod loss;
 mod memory;
 mod miner;
@@ -50,11 +51,12 @@ mod relation;
 mod statistics;
 mod twin;
 
-pub use crossbatch_kernels::{Anchors, PairRows, References, program};
+pub use crossbatch_kernels::{Anchors, PairRows, References, gpu, program};
 pub use drift::{
     ActivePairAges, AgeHistogram, Drift, DriftConfig, DriftMeter, DriftState, GradientError,
     active_pair_ages, memory_gradient_error,
 };
+pub use kernel::Kernel;
 pub use loss::{
     BinomialDevianceLoss, CircleLoss, ContrastiveForm, ContrastiveLoss, Duplicates, LearnBeta,
     LiftedStructureLoss, LossConfig, LossKind, MarginLoss, MultiSimilarityLoss, NPairsLoss,

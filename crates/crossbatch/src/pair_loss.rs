@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use crossbatch_kernels::{Anchors, References, pair_rows, program::PairProgram};
+use crossbatch_kernels::{Anchors, References, program::PairProgram};
 
 use crate::{
+    kernel::Kernel,
     loss::{OptionError, PairLoss},
     miner::{Candidates, Miner, Selection, selected_rows},
     pairs::Pairs,
@@ -35,7 +36,7 @@ pub struct PairLossOutput {
 ///
 /// If the widths differ, or the loss learns parameters.
 pub fn pair_loss(loss: &dyn PairLoss, pairs: &Pairs<'_>, reduction: Reduction) -> PairLossOutput {
-    evaluate(loss, &[], None, pairs, reduction)
+    evaluate(loss, &[], None, pairs, reduction, Kernel::Fused)
 }
 
 /// A loss with its miners, its reduction and its weight: one term of an [`Objective`](crate::Objective).
@@ -49,6 +50,8 @@ pub struct PairTerm {
     pub reduction: Reduction,
     /// Factor of the reduced loss. Default 1.
     pub weight: f32,
+    /// What computes its pairs. Default: the device's kernel.
+    pub kernel: Kernel,
 }
 
 impl PairTerm {
@@ -59,7 +62,13 @@ impl PairTerm {
 
     /// The same of a loss that is shared.
     pub fn shared(loss: Arc<dyn PairLoss>) -> Self {
-        Self { loss, miners: Vec::new(), reduction: Reduction::Sum, weight: 1.0 }
+        Self {
+            loss,
+            miners: Vec::new(),
+            reduction: Reduction::Sum,
+            weight: 1.0,
+            kernel: Kernel::Fused,
+        }
     }
 
     /// With one more miner.
@@ -80,6 +89,13 @@ impl PairTerm {
     #[must_use]
     pub fn with_weight(mut self, weight: f32) -> Self {
         self.weight = weight;
+        self
+    }
+
+    /// With its pairs computed by another body.
+    #[must_use]
+    pub fn with_kernel(mut self, kernel: Kernel) -> Self {
+        self.kernel = kernel;
         self
     }
 
@@ -112,7 +128,53 @@ impl PairTerm {
     /// If the widths differ, a miner does not go with the loss ([`check`](Self::check)), or the loss learns parameters
     /// and none are given.
     pub fn evaluate(&self, pairs: &Pairs<'_>, parameters: Option<&Tensor<1>>) -> PairLossOutput {
-        evaluate(&*self.loss, &self.miners, parameters, pairs, self.reduction)
+        evaluate(&*self.loss, &self.miners, parameters, pairs, self.reduction, self.kernel)
+    }
+
+    /// For each of `count` groups of references, `groups[reference]`: its negative pairs, and those that are active (of a
+    /// triplet loss: triplets). A group's negatives stand beside the positives of all groups.
+    pub(crate) fn negatives_by_group(
+        &self,
+        pairs: &Pairs<'_>,
+        parameters: Option<&Tensor<1>>,
+        groups: &[usize],
+        count: usize,
+    ) -> Vec<(u64, u64)> {
+        let program =
+            restricted(&*self.loss, &self.miners).unwrap_or_else(|error| panic!("{error}"));
+        let (anchors, references) = pairs.prepared(&*self.loss, &self.miners);
+        let thresholds = self.loss.thresholds(&anchors, parameters);
+        let candidates = candidates(&anchors, &references, program, pairs);
+        let mined = chosen(&self.miners, &candidates);
+
+        let mut positives = vec![Vec::new(); pairs.anchors()];
+        let mut negatives = vec![positives.clone(); count];
+        candidates.for_each(program.closeness, |pair| {
+            let side = if pair.is_positive {
+                &mut positives
+            } else {
+                &mut negatives[groups[pair.reference as usize]]
+            };
+            side[pair.anchor].push(pair.reference);
+        });
+        let count = |negatives: Vec<Vec<u32>>| {
+            let all = negatives.iter().map(|row| row.len() as u64).sum();
+            let both = positives.iter().zip(negatives).map(|(positives, mut row)| {
+                row.extend(positives);
+                row.sort_unstable();
+                row
+            });
+            let mut selection = Selection { references: both.collect() };
+            if let Some(mined) = &mined {
+                selection = selection.and(mined);
+            }
+            let kernel = self.kernel;
+            let rows =
+                selected_rows(&anchors, &references, &thresholds, program, &selection, kernel);
+            let active = PairStatistics::new(&rows).active_negatives().into_scalar::<f32>();
+            (all, active as u64)
+        };
+        negatives.into_iter().map(count).collect()
     }
 }
 
@@ -144,6 +206,7 @@ fn evaluate(
     parameters: Option<&Tensor<1>>,
     pairs: &Pairs<'_>,
     reduction: Reduction,
+    kernel: Kernel,
 ) -> PairLossOutput {
     let program = restricted(loss, miners).unwrap_or_else(|error| panic!("{error}"));
     let (anchors, references) = pairs.prepared(loss, miners);
@@ -152,8 +215,10 @@ fn evaluate(
     let candidates = candidates(&anchors, &references, program, pairs);
     let selection = chosen(miners, &candidates);
     let rows = match selection {
-        Some(selection) => selected_rows(&anchors, &references, &thresholds, program, &selection),
-        None => pair_rows(anchors.clone(), references, thresholds, program),
+        Some(selection) => {
+            selected_rows(&anchors, &references, &thresholds, program, &selection, kernel)
+        }
+        None => kernel.rows(anchors.clone(), references, thresholds, program),
     };
     let value = loss
         .parts(&rows, &anchors, parameters)

@@ -58,6 +58,7 @@ impl<'a> Pairs<'a> {
             weights: None,
             filled: batch,
             drop_same_image: false,
+            screen: None,
         };
         Self { anchors, references, source: Source::Batch, births: None, step: 0 }
     }
@@ -128,7 +129,9 @@ impl<'a> Pairs<'a> {
             Source::Stored => self.references.embeddings.clone(),
         };
         let weights = self.weights(miners);
-        (anchors, References { embeddings, weights, ..self.references.clone() })
+        // A screen is of embeddings as they are stored.
+        let screen = self.references.screen.clone().filter(|_| self.source == Source::Stored);
+        (anchors, References { embeddings, weights, screen, ..self.references.clone() })
     }
 
     /// The references' weights, times what miners make of their ages.

@@ -50,6 +50,7 @@ pub(crate) fn anchors(embeddings: Tensor<2>, labels: &[u32]) -> Anchors {
 pub(crate) fn references(embeddings: Tensor<2>, labels: &[u32]) -> References {
     let device = embeddings.device();
     References {
+        screen: None,
         embeddings,
         labels: codes(labels.iter().map(|&label| label as i32), &device),
         ids: codes(1000..1000 + labels.len() as i32, &device),
@@ -62,3 +63,41 @@ pub(crate) fn references(embeddings: Tensor<2>, labels: &[u32]) -> References {
 pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
+
+/// The GPU that this machine has, software ones included; said aloud if there is none.
+///
+/// # Panics
+///
+/// If `CROSSBATCH_REQUIRE` asks for a GPU and there is none.
+#[cfg(feature = "gpu")]
+#[expect(clippy::print_stderr, reason = "a skip is told aloud")]
+pub(crate) fn gpu() -> Option<Device> {
+    let device = crossbatch::gpu();
+    if device.is_none() {
+        let required = std::env::var("CROSSBATCH_REQUIRE").unwrap_or_default();
+        assert!(!required.contains("gpu"), "a GPU is required, none was found");
+        eprintln!("SKIPPED on a GPU: none was found");
+    }
+    device
+}
+
+/// Makes two tests of a function of a device: one on the CPU, and, where GPUs are built in, one there.
+macro_rules! on_each_device {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[test]
+            fn on_the_cpu() {
+                super::$name(&burn::tensor::Device::flex());
+            }
+
+            #[cfg(feature = "gpu")]
+            #[test]
+            fn on_a_gpu() {
+                if let Some(device) = crate::common::gpu() {
+                    super::$name(&device);
+                }
+            }
+        }
+    )+};
+}
+pub(crate) use on_each_device;

@@ -10,7 +10,7 @@ use crossbatch::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::common::{anchors, matrix, references, values};
+use crate::common::{anchors, matrix, on_each_device, references, values};
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -142,10 +142,11 @@ fn judge(case: &Case, fixture: &Fixture, device: &Device) {
     }
 }
 
-#[test]
-fn every_case_agrees() {
+on_each_device!(every_case_agrees);
+
+fn every_case_agrees(device: &Device) {
     let fixture = fixture();
-    let device = Device::flex().autodiff();
+    let device = device.clone().autodiff();
     assert!(fixture.cases.len() > 70, "{} cases", fixture.cases.len());
     for case in &fixture.cases {
         judge(case, &fixture, &device);

@@ -115,6 +115,7 @@ fn the_operation_takes_a_memory_as_it_lies() {
                         assert!(filled < 40);
                         halves += usize::from(half_life.is_some());
                         let cut = References {
+                            screen: None,
                             embeddings: memory.embeddings().cast(DType::F32),
                             labels: memory.device_labels(),
                             ids: memory.device_ids(),

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use clap::ValueEnum;
 use crossbatch::Storage;
-use crossbatch_train::{Observer, Recipe, available_bytes};
+use crossbatch_train::{DeviceChoice, Observer, Recipe, available_bytes};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -56,6 +56,9 @@ pub(crate) fn memory(
     check(args)?;
     // The seed, threads and device that a run with these options would have.
     let recipe = Recipe::from_sources(None, &common.settings())?;
+    if recipe.device != DeviceChoice::Cpu {
+        bail!("cannot measure `--device {}`: this command measures the CPU", recipe.device.name());
+    }
     let threads = use_threads(recipe.threads)?;
     let mut reports = Vec::new();
     for &entries in &args.entries {

@@ -24,12 +24,12 @@ pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
     let common = &args.common;
     match &args.command {
         Command::Train(args) => return train::run(args, common, printer),
+        Command::Plan(args) => return plan::run(args, common, printer),
         Command::Eval(args) => return eval::run(args, common, printer),
         Command::Embed(args) => embed::run(args, common, printer),
         Command::Search(args) => search::run(args, common, printer),
         Command::Data(DataCommand::List(args)) => data::list(args, common, printer),
         Command::Data(DataCommand::Show(args)) => data::show(args, common, printer),
-        Command::Plan(args) => plan::run(args, common, printer),
         Command::Losses(args) => losses::run(args, printer),
         Command::Bench(BenchCommand::Memory(args)) => bench::memory(args, common, printer),
     }?;

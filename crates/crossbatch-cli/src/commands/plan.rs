@@ -1,5 +1,7 @@
 //! `crossbatch plan`
 
+use std::process::ExitCode;
+
 use crossbatch_train::{Forecast, Observer, Recipe, available_bytes, forecast};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -16,29 +18,43 @@ use crate::{
 struct Outcome<'a> {
     format_version: u32,
     recipe: &'a str,
+    /// Whether the bytes in all are free on this machine, as far as it says.
+    fits: bool,
+    available_bytes: Option<u64>,
     #[serde(flatten)]
     forecast: &'a Forecast,
 }
 
-pub(crate) fn run(args: &PlanArgs, common: &Common, printer: &Printer) -> anyhow::Result<()> {
+pub(crate) fn run(args: &PlanArgs, common: &Common, printer: &Printer) -> anyhow::Result<ExitCode> {
     let settings = recipe::settings(&args.set, args.data.as_deref(), common)?;
     let recipe = recipe::read(args.recipe.as_deref(), &settings)?;
     let forecast = forecast(&recipe, printer)?;
     let total = forecast.bytes.total;
-    if let Some(available) = available_bytes().filter(|&available| total > available) {
-        printer.warn(&format!(
-            "this run takes about {}, but only {} are free on this machine",
-            size(total),
-            size(available)
-        ));
-    }
-    let outcome = Outcome { format_version: 1, recipe: &recipe.name, forecast: &forecast };
+    let available_bytes = available_bytes();
+    let fits = available_bytes.is_none_or(|available| total <= available);
+    let outcome = Outcome {
+        format_version: 1,
+        recipe: &recipe.name,
+        fits,
+        available_bytes,
+        forecast: &forecast,
+    };
     let text = match args.format {
         Format::Table => text_table(&recipe, &forecast),
         Format::Json => serde_json::to_string_pretty(&outcome)? + "\n",
         Format::Csv => csv(&outcome)?,
     };
-    Ok(printer.result(&text)?)
+    printer.result(&text)?;
+    if fits {
+        return Ok(ExitCode::SUCCESS);
+    }
+    printer.warn(&format!(
+        "this run does not fit: it takes about {}, and {} are free on this machine; make the batch, the images or the memory smaller",
+        size(total),
+        size(available_bytes.unwrap_or_default())
+    ));
+    // The answer is no.
+    Ok(ExitCode::FAILURE)
 }
 
 fn text_table(recipe: &Recipe, forecast: &Forecast) -> String {

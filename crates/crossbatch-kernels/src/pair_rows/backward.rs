@@ -118,7 +118,7 @@ impl<B: PairRowsOps, C: CheckpointStrategy> PairRowsOps for Autodiff<B, C> {
             labels.clone(),
             ids.clone(),
             weights.clone(),
-            options,
+            options.clone(),
         );
         let tracked = match PairRowsBackward
             .prepare::<C>([anchor_node, reference_node, threshold_node])

@@ -1,34 +1,46 @@
 //! The GPU kernels: nothing of size `[B, M]` is built.
 //!
-//! [`stream`] reads a chunk of the references against some anchors, [`merge`] puts the chunks together in their order.
-//! A cube of 8 anchors (fewer for rows of more than 256 numbers) reads its chunk once for the products, and again those
-//! references that have a part in a gradient; so the bank is read `B / 8` times, `2 · B · M · D` operations for the
-//! products, and the partial gradients are at most about 170 times `2 · B · D` numbers for a million references. A
-//! second pass follows where a rule needs the extremes of a row first, or positives stand against the negatives.
+//! [`stream`] reads a chunk of the references against some anchors, [`merge`] puts the chunks together in their order, so
+//! that results are the same every time.
 //!
-//! What the reference body does here: triplets, semi-hard negatives, positives against all pairs, rows of more than 2,048 numbers, anchors that are
-//! not f32, no reference at all, and the gradient of the references.
+//! **Work of a pass.** A cube takes 8 anchors (4, 2, 1 for rows of more than 256, 512, 1,024 numbers) and a chunk. It does
+//! `2 · 8 · D` operations a reference for the products, and as many again, a side, for references with a part in a
+//! gradient. It reads each reference once for the products, and again those with a part; so a pass moves `B / 8` times
+//! the bank, `B / 8 · M · D` numbers as stored (from the caches where they hold a chunk), and the partial results are at
+//! most `128 · B · (2 D + 19)` numbers, written and read once. Passes: one; one more first where a rule needs the extremes
+//! of a row; one more where positives stand against the negatives, two where they stand against all.
 //!
-//! Results were checked on Mesa's software Vulkan; no measurement on a card stands behind the sizes.
+//! **What the reference body does on a GPU:** triplets, semi-hard negatives, rows of more than 2,048 numbers, anchors
+//! that are not f32 and references that are not f32, f16 or bf16, devices that are too small; the log tells of these. No
+//! anchor or no reference at all; and the gradient of the references, which the fusion of operations takes as the
+//! ordinary operations that it is.
+//!
+//! Right on Mesa's software Vulkan, by the tests; no measurement on a card stands behind the sizes.
 
+mod all;
 mod call;
 mod limits;
 mod merge;
 mod plan;
 mod stream;
 
-use super::program::{Body, FIELDS};
+use super::program::{Body, FIELDS, Term};
 use super::{PairRowsOps, PairRowsOptions, reference};
+use crate::fallback;
+use all::against_all;
 use burn::backend::TensorMetadata;
+use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::fusion::custom::TensorSpec;
-use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::tensor::{DType, Shape, Slice};
+use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 use call::Call;
-use limits::Limits;
-use plan::{Fold, Numbers, Plan};
+use limits::{Limits, column};
+use plan::{Numbers, Plan};
+
+/// Buffers of the kernel with the most: ten tensors and the numbers.
+const BINDINGS: u32 = 11;
 
 /// The shapes of what the forward pass gives, for the fusion of operations.
 pub(super) fn forward_shapes(
@@ -59,19 +71,22 @@ impl PairRowsOps for CubeBackend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let shape = anchors.shape();
         let [batch, dim] = [shape[0], shape[1]];
-        let kinds = anchors.dtype == DType::F32
-            && matches!(references.dtype, DType::F32 | DType::F16 | DType::BF16);
-        if !kinds || !plan::served(&options, batch, dim) {
+        let served = plan::unserved(&options, dim)
+            .or_else(|| unreadable(&anchors, &references))
+            .or_else(|| too_small(&anchors, &Plan::new(&options, dim)));
+        if let Some(reason) = served {
+            fallback::tell(reason);
+        }
+        // Without pairs there is nothing to launch.
+        let (Body::Sides { positive, positives, negative, negatives }, None, 1.., 1..) =
+            (options.program.body, served, batch, options.filled)
+        else {
             return reference::forward::<Self>(
                 anchors, references, thresholds, codes, labels, ids, weights, options,
             );
-        }
-        let Body::Sides { positive, positives, negative, negatives } = options.program.body else {
-            unreachable!("other bodies are not served")
         };
         let numbers = [Numbers::from(negative), Numbers::from(positive)];
-        let [negative, positive] = numbers.map(|side| side.fold);
-        let call = Call::new(
+        let mut call = Call::new(
             [anchors, references, weights],
             [codes, labels, ids],
             numbers,
@@ -85,21 +100,43 @@ impl PairRowsOps for CubeBackend {
             // No bounds are read where nothing is folded.
             call.pass(Plan { survey: true, ..none }, call.fields.clone());
         }
-        let first = Plan { survey: !survey_first, negative, ..none };
-        if positive == Fold::Against {
-            call.pass(first, limits.tensor(&call.fields));
-            limits.against = Some(column(&call.values, 1));
-            call.pass(Plan { positive, ..none }, limits.tensor(&call.fields));
-        } else {
-            call.pass(Plan { positive, ..first }, limits.tensor(&call.fields));
+        let [negative_fold, positive_fold] = numbers.map(|side| side.fold);
+        let first = Plan { survey: !survey_first, negative: negative_fold, ..none };
+        match positive {
+            Term::AgainstNegatives { .. } => {
+                call.pass(first, limits.tensor(&call.fields));
+                limits.against = Some(column(&call.values, 1));
+                call.pass(Plan { positive: positive_fold, ..none }, limits.tensor(&call.fields));
+            }
+            Term::AgainstAll { scale } => {
+                call.pass(first, limits.tensor(&call.fields));
+                against_all(&mut call, none, &limits, scale);
+            }
+            _ => call.pass(Plan { positive: positive_fold, ..first }, limits.tensor(&call.fields)),
         }
         (call.values, call.fields, call.to_positive, call.to_negative)
     }
 }
 
-/// Column `index` of `[B, n]`, as `[B, 1]`.
-fn column(tensor: &CubeTensor, index: usize) -> CubeTensor {
-    let rows = tensor.shape()[0];
-    let range = [Slice::from(0..rows), Slice::from(index..index + 1)];
-    CubeBackend::float_slice(tensor.clone(), &range)
+/// Why the kernels cannot read these tensors, if they cannot.
+fn unreadable(anchors: &CubeTensor, references: &CubeTensor) -> Option<&'static str> {
+    let known = matches!(references.dtype, DType::F32 | DType::F16 | DType::BF16);
+    if anchors.dtype != DType::F32 || !known {
+        return Some("the GPU kernels read f32 anchors and f32, f16 or bf16 references");
+    }
+    let kind = dtype_to_storage_type(references.dtype);
+    let readable = anchors.client.properties().supports_type(kind);
+    (!readable).then_some("the device's kernels cannot read the references' type")
+}
+
+/// What of the device is too small for the kernels, if anything is.
+fn too_small(anchors: &CubeTensor, plan: &Plan) -> Option<&'static str> {
+    let hardware = &anchors.client.properties().hardware;
+    if hardware.max_shared_memory_size < plan::shared_bytes(plan) {
+        Some("the device has too little shared memory for the GPU kernels")
+    } else if hardware.max_units_per_cube < plan::UNITS as u32 || hardware.max_bindings < BINDINGS {
+        Some("the device has too few units or bindings for the GPU kernels")
+    } else {
+        None
+    }
 }

@@ -39,6 +39,7 @@ impl Inputs {
             weights: self.options.weighted.then(|| values(&self.weights)),
             filled: self.options.filled,
             drop_same_image: self.options.drop_same_image,
+            screen: self.options.screen.as_deref(),
         })
     }
 }

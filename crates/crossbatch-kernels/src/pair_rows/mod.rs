@@ -9,11 +9,13 @@ mod cube;
 mod flex;
 mod reference;
 
+use crate::fallback;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
-pub use crossbatch_math::pair_rows::program;
+pub use crossbatch_math::pair_rows::{Screen, program};
 use program::PairProgram;
+use std::sync::Arc;
 
 /// The anchors of a pair loss.
 #[derive(Clone, Debug)]
@@ -43,6 +45,9 @@ pub struct References {
     pub filled: usize,
     /// Whether positives of the anchor's own image are left out.
     pub drop_same_image: bool,
+    /// What the CPU kernel can tell from without a product, if somebody kept it up to date with these very
+    /// embeddings; of others it would tell nonsense.
+    pub screen: Option<Arc<Screen>>,
 }
 
 /// What [`pair_rows`] gives, a value for each anchor.
@@ -149,6 +154,7 @@ fn run(
         filled: references.filled,
         weighted: references.weights.is_some(),
         drop_same_image: references.drop_same_image,
+        screen: references.screen,
     };
     let device = anchors.embeddings.device();
     let codes = Tensor::stack::<2>(vec![anchors.labels, anchors.ids, anchors.own], 1);
@@ -173,7 +179,7 @@ fn run(
 }
 
 /// Options of the backend side.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PairRowsOptions {
     /// What is computed.
     pub program: PairProgram,
@@ -183,6 +189,8 @@ pub struct PairRowsOptions {
     pub weighted: bool,
     /// Whether positives with the anchor's id are left out.
     pub drop_same_image: bool,
+    /// What the CPU kernel can tell from without a product.
+    pub screen: Option<Arc<Screen>>,
 }
 
 /// The backend side of [`pair_rows`]. Sizes are checked by the function.
@@ -229,6 +237,7 @@ pub trait PairRowsOps: Backend {
         fields: FloatTensor<Self>,
         options: PairRowsOptions,
     ) -> FloatTensor<Self> {
+        fallback::tell("the gradient of the references has no kernel on this device");
         reference::reference_gradient::<Self>(
             upstream, anchors, references, thresholds, codes, labels, ids, weights, values, fields,
             options,

@@ -5,8 +5,8 @@
 
 mod pairs;
 mod sides;
-mod tensor;
-mod term;
+pub(super) mod tensor;
+pub(super) mod term;
 mod triplets;
 
 use super::{PairRowsOptions, program};

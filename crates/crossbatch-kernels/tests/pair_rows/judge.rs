@@ -53,6 +53,7 @@ pub(crate) fn sets(case: &Case, numbers: &Numbers) -> (Anchors, References, Tens
         ids: ints(&case.reference_ids, device),
         weights,
         filled: case.filled,
+        screen: None,
         drop_same_image: case.drop_same_image,
     };
     (anchors, references, numbers.thresholds.clone())

@@ -33,6 +33,8 @@ pub(crate) unsafe trait Arithmetic: Lanes {
     unsafe fn power_of_two(self) -> Self;
     /// Where the `LANES` integers at `from` equal `value`.
     unsafe fn equal(from: *const i32, value: i32) -> u32;
+    /// The `LANES` integers at `from` as numbers.
+    unsafe fn from_integers(from: *const i32) -> Self;
 }
 
 /// The sum of a vector's elements, as a fixed tree.
@@ -178,6 +180,11 @@ unsafe impl Arithmetic for Portable {
         let values = unsafe { from.cast::<[i32; 8]>().read_unaligned() };
         (0..8).fold(0, |mask, lane| mask | u32::from(values[lane] == value) << lane)
     }
+    #[inline(always)]
+    unsafe fn from_integers(from: *const i32) -> Self {
+        // SAFETY: the caller's pointer is valid for 8 elements.
+        Self(unsafe { from.cast::<[i32; 8]>().read_unaligned() }.map(|value| value as f32))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -272,6 +279,11 @@ mod x86 {
                 _mm256_movemask_ps(_mm256_castsi256_ps(same)).cast_unsigned()
             }
         }
+        #[inline(always)]
+        unsafe fn from_integers(from: *const i32) -> Self {
+            // SAFETY: the caller vouches for AVX and the pointer.
+            Self(unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast())) })
+        }
     }
 
     // SAFETY: AVX-512F only; pointers are read unaligned for 16 elements.
@@ -340,6 +352,11 @@ mod x86 {
             u32::from(unsafe {
                 _mm512_cmpeq_epi32_mask(_mm512_loadu_si512(from.cast()), _mm512_set1_epi32(value))
             })
+        }
+        #[inline(always)]
+        unsafe fn from_integers(from: *const i32) -> Self {
+            // SAFETY: the caller vouches for AVX-512F and the pointer.
+            Self(unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast())) })
         }
     }
 }

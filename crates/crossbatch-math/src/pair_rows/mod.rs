@@ -15,6 +15,8 @@ mod positives;
 mod problem;
 pub mod program;
 mod scalar;
+mod screen;
+mod sieve;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -22,6 +24,7 @@ mod triplets;
 
 pub use gradient::reference_gradient;
 pub use problem::{Bank, Problem, Rows};
+pub use screen::Screen;
 
 use crate::lanes::Level;
 use classes::Classes;

@@ -7,13 +7,22 @@ use super::partial::{COUNT, LARGEST, MAX, MIN, PULL, Partial, SLOPE, SUM, VALUE}
 use super::problem::Problem;
 use super::program::{Closeness, NegativeRule, SAME, Term};
 use super::scalar::squared_norm;
-use super::tile::{Packed, TILE, TileRows, Widened, add_scaled, gather, products};
+use super::sieve::{Fortune, Sieve};
+use super::tile::{Packed, TILE, TileRows, Widened, add_scaled, dot, gather, products};
 use super::triplets::{Lists, Tally};
-use crate::lanes::{Arithmetic, Level, exp, for_lanes, sigmoid, softplus};
+use crate::lanes::{Arithmetic, Level, exp, for_lanes, prefetch, sigmoid, softplus};
+use crate::product::dot_f64;
 use rayon::prelude::*;
 
 /// Bytes that the stretches' sums may take together.
 const SUMS: usize = 4 << 20;
+
+/// Rows that are asked for ahead of the one that is computed.
+const PREFETCH: usize = 6;
+
+/// Tiles that a sieve left few pairs of.
+#[cfg(test)]
+pub(super) static SIFTED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
 /// What is done with a tile's closenesses.
 #[derive(Clone, Copy)]
@@ -89,12 +98,16 @@ impl Stream<'_> {
             sums += lists.len() * 4;
         }
         let most = (SUMS / sums.max(1)).clamp(4, 64);
-        let tiles = self.problem.filled.div_ceil(TILE);
-        let length = tiles.div_ceil(most).max(4) * TILE;
-        let stretches: Vec<_> = (0..self.problem.filled).step_by(length).collect();
+        let filled = self.problem.filled;
+        let tiles = filled.div_ceil(TILE);
+        let sieve = Sieve::new(self);
+        // A sieve is the finer the more of a stretch it has seen.
+        let least = if sieve.is_some() { 16 } else { 4 };
+        let length = tiles.div_ceil(most).max(least) * TILE;
+        let stretches: Vec<_> = (0..filled).step_by(length).collect();
         let partials: Vec<(Partial, Tally)> = stretches
             .par_iter()
-            .map(|&first| self.stretch(first, length.min(self.problem.filled - first)))
+            .map(|&first| self.stretch(first, length.min(filled - first), sieve.as_ref()))
             .collect();
         let mut total = Partial::new(lanes);
         let mut tally = Tally::default();
@@ -102,10 +115,33 @@ impl Stream<'_> {
             total.fold(partial, log, stride);
             tally.fold(counts);
         }
+        if let Some(sieve) = sieve {
+            let batch = self.problem.batch();
+            let sums = &mut total.column_mut(SUM)[..batch];
+            for (anchor, sum) in sums.iter_mut().enumerate() {
+                *sum = self.sum_of_negatives(&sieve, anchor);
+            }
+        }
         (total, tally)
     }
 
-    fn stretch(&self, first: usize, count: usize) -> (Partial, Tally) {
+    /// The sum of an anchor's products with its negatives: with all references but those of its label, and but its own.
+    fn sum_of_negatives(&self, sieve: &Sieve<'_>, anchor: usize) -> f32 {
+        let problem = self.problem;
+        let row = problem.anchor(anchor);
+        let mut sum = sieve.screen.product_with_all(row);
+        let mut widened = Widened::default();
+        let members = &self.classes.members[self.classes.of_anchor[anchor] as usize];
+        let own = usize::try_from(problem.own(anchor))
+            .ok()
+            .filter(|own| *own < problem.filled && problem.labels[*own] != problem.label(anchor));
+        for reference in members.iter().map(|member| *member as usize).chain(own) {
+            sum -= dot_f64(row, widened.row(problem.references, problem.dim, reference));
+        }
+        sum as f32
+    }
+
+    fn stretch(&self, first: usize, count: usize, sieve: Option<&Sieve<'_>>) -> (Partial, Tally) {
         let mut partial = Partial::new(self.packed.lanes);
         let mut tally = match self.fold {
             Fold::Triplets(lists) => Tally::new(lists),
@@ -114,7 +150,14 @@ impl Stream<'_> {
         let (this, into, counts) = (self, &mut partial, &mut tally);
         for_lanes!(
             self.level,
-            stretch(this: &Stream<'_>, first: usize, count: usize, into: &mut Partial, counts: &mut Tally)
+            stretch(
+                this: &Stream<'_>,
+                first: usize,
+                count: usize,
+                sieve: Option<&Sieve<'_>>,
+                into: &mut Partial,
+                counts: &mut Tally,
+            )
         );
         return (partial, tally);
 
@@ -123,12 +166,17 @@ impl Stream<'_> {
             this: &Stream<'_>,
             first: usize,
             count: usize,
+            sieve: Option<&Sieve<'_>>,
             into: &mut Partial,
             counts: &mut Tally,
         ) {
             let mut scratch = Scratch::default();
+            if sieve.is_some() {
+                scratch.codes = vec![0; TILE * 64];
+            }
             for tile in (0..count).step_by(TILE) {
-                this.tile::<L>(first + tile, TILE.min(count - tile), &mut scratch, into, counts);
+                let (first, count) = (first + tile, TILE.min(count - tile));
+                this.tile::<L>(first, count, sieve, &mut scratch, into, counts);
             }
         }
     }
@@ -138,50 +186,54 @@ impl Stream<'_> {
         &self,
         first: usize,
         count: usize,
+        sieve: Option<&Sieve<'_>>,
         scratch: &mut Scratch,
         partial: &mut Partial,
         tally: &mut Tally,
     ) {
         let problem = self.problem;
-        let kind = problem.program.closeness;
-        let Scratch { widened, products: pairs, masks, kinds, norms, weights, active } = scratch;
-        let rows = widened.rows(problem.references, problem.dim, first, count, L::LANES);
-
-        for j in 0..count {
-            weights[j] = problem.weight(first + j);
-            kinds[j] = if !problem.counts(first + j) {
-                Kind::LeftOut
-            } else if self.own.is_some() || self.classes.find(problem.labels[first + j]).is_some() {
-                Kind::Known
-            } else {
-                Kind::Unknown
-            };
-            if kind != Closeness::Dot {
-                // SAFETY: row j of the tile is readable for `dim` elements.
-                #[allow(unsafe_code)]
-                let row = unsafe {
-                    std::slice::from_raw_parts(rows.values.add(j * rows.stride), problem.dim)
-                };
-                norms[j] = squared_norm(kind, row);
-            }
-        }
-
+        let mut prepared = None;
+        let sieve = sieve.filter(|_| scratch.fortune.tries());
+        let mut failed = false;
         for (lane, width) in self.packed.blocks() {
-            let anchors = self.packed.values[lane * problem.dim..].as_ptr();
+            let mut sifted = false;
+            if let Some(sieve) = sieve {
+                let Scratch { codes, masks, .. } = scratch;
+                // SAFETY: the level was detected.
+                #[allow(unsafe_code)]
+                let found = unsafe {
+                    sieve.candidates::<L>(self, partial, first..first + count, lane, codes, masks)
+                };
+                if found == 0 {
+                    continue;
+                }
+                if sieve.is_too_many(found, count, lane, self.packed.block) {
+                    failed = true;
+                } else {
+                    #[cfg(test)]
+                    SIFTED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    sifted = true;
+                }
+            }
+
+            // Not before a pair may matter.
+            let rows = *prepared.get_or_insert_with(|| self.prepare::<L>(first, count, scratch));
+            let Scratch { products: pairs, masks, kinds, norms, weights, active, .. } = scratch;
+            let block = Block { this: self, first, count, lane, width, rows };
             // SAFETY: the level was detected; a block holds `dim * width` numbers, the tile `count` rows, and `pairs` has
             // room for a whole tile of the widest block.
             #[allow(unsafe_code)]
-            unsafe {
-                products::<L>(anchors, width, rows, count, problem.dim, pairs.as_mut_ptr());
-            }
-            let block = Block { this: self, first, count, lane, width, rows };
-            // SAFETY: the level was detected.
-            #[allow(unsafe_code)]
             let hits = unsafe {
-                if kind != Closeness::Dot {
-                    block.distances::<L>(pairs, norms);
+                if sifted {
+                    block.settle::<L>(pairs, kinds, masks, partial)
+                } else {
+                    let anchors = self.packed.values[lane * problem.dim..].as_ptr();
+                    products::<L>(anchors, width, rows, count, problem.dim, pairs.as_mut_ptr());
+                    if problem.program.closeness != Closeness::Dot {
+                        block.distances::<L>(pairs, norms);
+                    }
+                    block.select::<L>(pairs, kinds, masks, partial)
                 }
-                block.select::<L>(pairs, kinds, masks, partial)
             };
             if hits == 0 {
                 continue;
@@ -219,6 +271,52 @@ impl Stream<'_> {
                 block.gather::<L>(pairs, masks, active, hits, partial);
             }
         }
+        if sieve.is_some() {
+            scratch.fortune.note(failed);
+        }
+    }
+
+    /// Whether a reference counts, and is the negative of every anchor.
+    pub(super) fn is_negative_of_all(&self, reference: usize) -> bool {
+        self.kind(reference) == Kind::Unknown
+    }
+
+    fn kind(&self, reference: usize) -> Kind {
+        if !self.problem.counts(reference) {
+            Kind::LeftOut
+        } else if self.own.is_some() || self.classes.find(self.problem.labels[reference]).is_some()
+        {
+            Kind::Known
+        } else {
+            Kind::Unknown
+        }
+    }
+
+    /// Finds the tile's rows, and what is known of them before any product.
+    #[inline(always)]
+    fn prepare<L: Arithmetic>(
+        &self,
+        first: usize,
+        count: usize,
+        scratch: &mut Scratch,
+    ) -> TileRows {
+        let problem = self.problem;
+        let kind = problem.program.closeness;
+        let Scratch { widened, kinds, norms, weights, .. } = scratch;
+        let rows = widened.rows(problem.references, problem.dim, first, count, L::LANES);
+        for j in 0..count {
+            weights[j] = problem.weight(first + j);
+            kinds[j] = self.kind(first + j);
+            if kind != Closeness::Dot {
+                // SAFETY: row j of the tile is readable for `dim` elements.
+                #[allow(unsafe_code)]
+                let row = unsafe {
+                    std::slice::from_raw_parts(rows.values.add(j * rows.stride), problem.dim)
+                };
+                norms[j] = squared_norm(kind, row);
+            }
+        }
+        rows
     }
 }
 
@@ -245,6 +343,9 @@ struct Scratch {
     weights: [f32; TILE],
     /// The references with a pair that counts.
     active: Vec<u16>,
+    /// Products of codes; empty without a sieve.
+    codes: Vec<i32>,
+    fortune: Fortune,
 }
 
 impl Default for Scratch {
@@ -257,6 +358,8 @@ impl Default for Scratch {
             norms: [0.0; TILE],
             weights: [0.0; TILE],
             active: Vec::with_capacity(TILE),
+            codes: Vec::new(),
+            fortune: Fortune::default(),
         }
     }
 }
@@ -418,6 +521,62 @@ impl Block<'_> {
             }
         }
         masks[..self.count].iter().map(|mask| mask.count_ones()).sum()
+    }
+
+    /// As [`select`](Self::select) where only marked pairs may count or be an extreme: computes those alone.
+    #[inline(always)]
+    unsafe fn settle<L: Arithmetic>(
+        &self,
+        pairs: &mut [f32],
+        kinds: &[Kind; TILE],
+        masks: &mut [u64; TILE],
+        partial: &mut Partial,
+    ) -> u32 {
+        let (this, problem) = (self.this, self.this.problem);
+        let stride = self.rows.stride;
+        let mut hits = 0;
+        for j in 0..self.count {
+            let ahead = j + PREFETCH;
+            if ahead < self.count && masks[ahead] != 0 {
+                prefetch(self.rows.values.wrapping_add(ahead * stride), problem.dim);
+            }
+            let marked = masks[j];
+            if marked == 0 {
+                continue;
+            }
+            masks[j] = 0;
+            if kinds[j] == Kind::LeftOut {
+                continue;
+            }
+            let reference = self.first + j;
+            // SAFETY: row j of the tile is readable for `dim` elements.
+            let row = unsafe {
+                std::slice::from_raw_parts(self.rows.values.add(j * stride), problem.dim)
+            };
+            let pairs = &mut pairs[j * self.width..][..self.width];
+            pairs.fill(0.0);
+            for lane in bits(marked) {
+                let anchor = self.lane + lane;
+                if kinds[j] == Kind::Known {
+                    let own = this.own.as_ref().is_some_and(|own| own[anchor] == reference as i32);
+                    if own || this.labels[anchor] == problem.labels[reference] {
+                        continue;
+                    }
+                }
+                let x = dot::<L>(problem.anchor(anchor), row);
+                pairs[lane] = x;
+                let max = &mut partial.column_mut(MAX)[anchor];
+                *max = max.max(x);
+                let min = &mut partial.column_mut(MIN)[anchor];
+                *min = min.min(x);
+                let below = this.below.as_ref().is_none_or(|below| x < below[anchor]);
+                if x > this.above[anchor] && below {
+                    masks[j] |= 1 << lane;
+                    hits += 1;
+                }
+            }
+        }
+        hits
     }
 
     /// Unmarks pairs without a positive close above them.

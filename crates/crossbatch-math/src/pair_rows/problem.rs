@@ -1,6 +1,7 @@
 //! What goes in and what comes out.
 
 use super::program::{FIELDS, PairProgram};
+use super::screen::Screen;
 use half::{bf16, f16};
 
 /// Rows of embeddings as they are stored.
@@ -57,6 +58,8 @@ pub struct Problem<'a> {
     pub filled: usize,
     /// Whether positives with the anchor's id are left out.
     pub drop_same_image: bool,
+    /// What tells that pairs do not count, if somebody kept it up to date with `references`.
+    pub screen: Option<&'a Screen>,
 }
 
 impl Problem<'_> {

@@ -87,7 +87,16 @@ impl Case {
             weights: self.weights.as_deref(),
             filled: self.labels.len(),
             drop_same_image: self.drop_same_image,
+            screen: None,
         }
+    }
+
+    fn screen(&self) -> Screen {
+        let mut screen = Screen::new(self.labels.len(), self.dim);
+        for (slot, row) in self.references.chunks_exact(self.dim).enumerate() {
+            screen.write(slot, row, None);
+        }
+        screen
     }
 
     fn closeness(&self, kind: Closeness, anchor: usize, reference: usize) -> f64 {
@@ -316,11 +325,16 @@ fn near(found: f32, expected: f64, size: f64, what: &str) {
 fn check(case: &Case, program: PairProgram, what: &str) {
     let problem = case.problem(program);
     let batch = problem.batch();
-    for level in Level::supported() {
+    let screen = case.screen();
+    let screened = Problem { screen: Some(&screen), ..problem };
+    let ways =
+        Level::supported().into_iter().flat_map(|level| [(level, problem), (level, screened)]);
+    for (level, problem) in ways {
         let rows = forward_at(&problem, level);
         for anchor in 0..batch {
             let expected = expected(case, program, anchor);
-            let what = format!("{what} {program:?} {level:?} anchor {anchor}");
+            let screened = if problem.screen.is_some() { "screened" } else { "" };
+            let what = format!("{what} {screened} {program:?} {level:?} anchor {anchor}");
             close(rows.values[anchor * 2], expected.values[0], &format!("{what} positive"));
             close(rows.values[anchor * 2 + 1], expected.values[1], &format!("{what} negative"));
             close(rows.field(anchor, POSITIVES), expected.counts[0], &format!("{what} positives"));
@@ -538,6 +552,92 @@ fn numbers_that_are_none_reach_the_rows_they_touch() {
             case.references[6 * 20] = bad;
             let rows = forward(&case.problem(program));
             assert!(rows.values.iter().all(|value| value.is_nan()), "{program:?}");
+        }
+    }
+}
+
+/// Rows in families: most pairs are far apart, some close.
+fn families(case: &mut Case, closeness: f32) {
+    let dim = case.dim;
+    let centres = rows(12, dim, 99);
+    let mut next = noise(17);
+    let mut blend = |rows: &mut [f32], family: &dyn Fn(usize) -> usize| {
+        for (i, row) in rows.chunks_exact_mut(dim).enumerate() {
+            let centre = &centres[family(i) % 12 * dim..][..dim];
+            let share = closeness * (1.0 + 0.2 * next());
+            row.iter_mut().zip(centre).for_each(|(x, c)| *x = share * c + (1.0 - share) * *x);
+            let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+            row.iter_mut().for_each(|x| *x /= norm);
+        }
+    };
+    blend(&mut case.references, &|i| i * 7);
+    blend(&mut case.anchors, &|i| i);
+}
+
+#[test]
+fn a_screen_passes_over_pairs_and_changes_nothing_but_rounding() {
+    for (batch, filled, dim) in [(1, 500, 16), (70, 800, 24)] {
+        for mut program in programs() {
+            program.closeness = Closeness::Dot;
+            for share in [0.0, 0.5] {
+                let mut case = Case::new(batch, filled, dim, 60, filled as u64);
+                families(&mut case, share);
+                case.thresholds = vec![0.45; batch * 2];
+                if matches!(program.body, Body::Sides { .. }) {
+                    check(&case, program, "families");
+                }
+                let plain = case.problem(program);
+                let screen = case.screen();
+                let screened = Problem { screen: Some(&screen), ..plain };
+                for level in Level::supported() {
+                    let (a, b) = (forward_at(&plain, level), forward_at(&screened, level));
+                    for (at, (x, y)) in a.fields.iter().zip(&b.fields).enumerate() {
+                        // A sum's rounding grows with its terms.
+                        let size =
+                            if at % FIELDS == NEGATIVE_SUM { filled as f64 * 0.1 } else { 0.0 };
+                        let what = format!("{program:?} {level:?} field {}", at % FIELDS);
+                        near(*y, f64::from(*x), size + f64::from(x.abs()), &what);
+                    }
+                }
+            }
+        }
+    }
+    assert!(negatives::SIFTED.load(std::sync::atomic::Ordering::Relaxed) > 500);
+}
+
+#[test]
+fn a_screen_gives_the_same_bits_for_any_number_of_threads() {
+    let mut case = Case::new(33, 7000, 24, 400, 3);
+    families(&mut case, 0.5);
+    let screen = case.screen();
+    for program in programs() {
+        let problem = Problem { screen: Some(&screen), ..case.problem(program) };
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let rows = pool.install(|| forward(&problem));
+            [rows.values, rows.fields, rows.positive, rows.negative]
+                .map(|v| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+        };
+        assert_eq!(run(1), run(3), "{program:?}");
+    }
+}
+
+#[test]
+fn a_screen_stands_back_where_it_must() {
+    let mut case = Case::new(5, 900, 8, 40, 2);
+    case.references[8 * 700] = f32::NAN;
+    let screen = case.screen();
+    for program in programs() {
+        let rows = forward(&Problem { screen: Some(&screen), ..case.problem(program) });
+        assert!(rows.values.iter().all(|value| value.is_nan()), "{program:?}");
+    }
+    let mut case = Case::new(5, 900, 8, 40, 2);
+    case.anchors[8 * 2] = f32::INFINITY;
+    let screen = case.screen();
+    for program in programs() {
+        let rows = forward(&Problem { screen: Some(&screen), ..case.problem(program) });
+        for anchor in 0..5 {
+            assert_eq!(rows.values[anchor * 2 + 1].is_nan(), anchor == 2, "{program:?}");
         }
     }
 }

@@ -324,15 +324,22 @@ pub(super) unsafe fn add_scaled<L: Arithmetic>(
 pub(super) fn dot<L: Arithmetic>(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let whole = a.len() / L::LANES * L::LANES;
+    let fours = whole / (4 * L::LANES) * (4 * L::LANES);
     // SAFETY: reads below `whole` in steps of a vector; the level was detected by whoever chose L.
     let mut result = unsafe {
-        let mut sums = [L::splat(0.0); 2];
-        for at in (0..whole).step_by(L::LANES) {
-            let into = at / L::LANES % 2;
-            sums[into] =
-                sums[into].add_product(L::load(a[at..].as_ptr()), L::load(b[at..].as_ptr()));
+        let at = |from: &[f32], at: usize| L::load(from.as_ptr().add(at));
+        // Four sums, so that none waits for the one before.
+        let mut sums = [L::splat(0.0); 4];
+        for start in (0..fours).step_by(4 * L::LANES) {
+            for k in 0..4 {
+                let place = start + k * L::LANES;
+                sums[k] = sums[k].add_product(at(a, place), at(b, place));
+            }
         }
-        sum(sums[0].add(sums[1]))
+        for place in (fours..whole).step_by(L::LANES) {
+            sums[0] = sums[0].add_product(at(a, place), at(b, place));
+        }
+        sum(sums[0].add(sums[1]).add(sums[2].add(sums[3])))
     };
     for (x, y) in a[whole..].iter().zip(&b[whole..]) {
         result += x * y;

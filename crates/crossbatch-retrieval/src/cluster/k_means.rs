@@ -6,8 +6,9 @@ use rayon::prelude::*;
 
 use super::centres::Centres;
 use super::seeding::seed;
+use crate::options::Tally;
 use crate::random::Random;
-use crate::{Error, Vectors};
+use crate::{Error, Options, Vectors};
 
 /// How to cluster.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,33 +59,41 @@ pub struct KMeans {
 ///
 /// Seeds are drawn by k-means++. A cluster that loses all its rows takes the row that is farthest from its centre. The
 /// same rows, configuration and machine give the same clusters for any number of threads. Runs on rayon's current pool;
-/// memory: the rows as f32, and a few numbers a row.
+/// memory: the rows as f32, and a few numbers a row. Progress counts iterations, of as many as all runs can have.
 ///
 /// # Errors
 ///
-/// [`Error::Clusters`] if there are fewer rows than clusters, or no cluster.
+/// [`Error::Clusters`] if there are fewer rows than clusters, or no cluster; [`Error::Cancelled`] as [`Options`] says.
 ///
 /// # Example
 ///
 /// ```
-/// use crossbatch_retrieval::{Similarity, Vectors};
+/// use crossbatch_retrieval::{Options, Similarity, Vectors};
 /// use crossbatch_retrieval::cluster::{KMeansConfig, k_means};
 ///
 /// let rows = Vectors::new(vec![0.0, 1.0, 10.0, 12.0], 1, Similarity::Euclidean)?;
-/// let found = k_means(&rows, &KMeansConfig::new(2))?;
+/// let found = k_means(&rows, &KMeansConfig::new(2), &Options::default())?;
 /// assert_eq!(found.inertia, 0.5 + 2.0);
 /// assert_eq!(found.assignment[0], found.assignment[1]);
 /// assert_ne!(found.assignment[1], found.assignment[2]);
 /// # Ok::<(), crossbatch_retrieval::Error>(())
 /// ```
-pub fn k_means(rows: &Vectors, config: &KMeansConfig) -> Result<KMeans, Error> {
+pub fn k_means(
+    rows: &Vectors,
+    config: &KMeansConfig,
+    options: &Options<'_>,
+) -> Result<KMeans, Error> {
     if config.clusters == 0 || config.clusters > rows.len() {
         return Err(Error::Clusters { clusters: config.clusters, rows: rows.len() });
     }
     let points = rows.rows(0..rows.len());
+    let restarts = config.restarts.max(1);
+    let work = restarts * config.max_iterations;
+    let tally = options.tally(work as u64, work);
     let mut best: Option<KMeans> = None;
-    for restart in 0..config.restarts.max(1) {
-        let found = run(&points, rows.dim(), config, restart as u64);
+    for restart in 0..restarts {
+        let found = run(&points, rows.dim(), config, restart as u64, options, &tally)?;
+        tally.add((config.max_iterations - found.iterations) as u64);
         if best.as_ref().is_none_or(|best| found.inertia < best.inertia) {
             best = Some(found);
         }
@@ -92,25 +101,34 @@ pub fn k_means(rows: &Vectors, config: &KMeansConfig) -> Result<KMeans, Error> {
     best.ok_or(Error::Clusters { clusters: config.clusters, rows: rows.len() })
 }
 
-fn run(points: &[f32], dim: usize, config: &KMeansConfig, restart: u64) -> KMeans {
+fn run(
+    points: &[f32],
+    dim: usize,
+    config: &KMeansConfig,
+    restart: u64,
+    options: &Options<'_>,
+    tally: &Tally<'_>,
+) -> Result<KMeans, Error> {
     let mut centres = Centres::none(Cow::Borrowed(points), dim);
-    seed(&mut centres, config.clusters, &mut Random::new(config.seed, restart));
+    seed(&mut centres, config.clusters, &mut Random::new(config.seed, restart), options)?;
     let (mut iterations, mut converged) = (0, false);
     let mut before = Members::none(config.clusters);
     let mut inertia = f64::INFINITY;
     while iterations < config.max_iterations && !converged {
+        options.check()?;
         fill_empty(&mut centres);
         let members = Members::of(&centres);
         let (moved, values) = members.means(&before, &centres, config.spherical);
         before = members;
         centres.move_to(&moved, &values);
         iterations += 1;
+        tally.add(1);
         let now = inertia_of(&centres);
         converged = moved.is_empty() || inertia - now <= config.tolerance * now;
         inertia = now;
     }
     let members = Members::of(&centres);
-    KMeans {
+    Ok(KMeans {
         inertia: inertia_of(&centres),
         assignment: centres.places.iter().map(|place| place.owner).collect(),
         centres: centres.values,
@@ -118,7 +136,7 @@ fn run(points: &[f32], dim: usize, config: &KMeansConfig, restart: u64) -> KMean
         iterations,
         converged,
         empty: members.clusters().filter(|cluster| cluster.is_empty()).count(),
-    }
+    })
 }
 
 /// Summed in parts of fixed size, in order.
@@ -234,7 +252,12 @@ mod tests {
     #[test]
     fn clusters_far_apart_are_found() {
         let (rows, labels) = blobs(12, 30, 6, 0.02);
-        let found = k_means(&rows, &KMeansConfig { restarts: 3, ..KMeansConfig::new(12) }).unwrap();
+        let found = k_means(
+            &rows,
+            &KMeansConfig { restarts: 3, ..KMeansConfig::new(12) },
+            &Options::default(),
+        )
+        .unwrap();
         assert!(found.converged);
         assert_eq!(found.empty, 0);
         let score = crate::cluster::adjusted_mutual_information(
@@ -249,7 +272,7 @@ mod tests {
     fn the_result_is_a_fixed_point_of_lloyd() {
         let (rows, _) = blobs(20, 25, 4, 0.9);
         let config = KMeansConfig { tolerance: 0.0, max_iterations: 1000, ..KMeansConfig::new(33) };
-        let found = k_means(&rows, &config).unwrap();
+        let found = k_means(&rows, &config, &Options::default()).unwrap();
         let mut inertia = 0.0;
         for i in 0..rows.len() {
             let near = |c: &[f32]| crossbatch_math::product::squared_distance_f64(&rows.row(i), c);
@@ -275,18 +298,19 @@ mod tests {
         let config = KMeansConfig { restarts: 2, seed: 5, ..KMeansConfig::new(60) };
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| k_means(&rows, &config).unwrap())
+            pool.install(|| k_means(&rows, &config, &Options::default()).unwrap())
         };
         let expected = run(1);
         assert!(run(2) == expected && run(3) == expected && run(1) == expected);
-        let other = k_means(&rows, &KMeansConfig { seed: 6, ..config }).unwrap();
+        let other =
+            k_means(&rows, &KMeansConfig { seed: 6, ..config }, &Options::default()).unwrap();
         assert_ne!(other.assignment, expected.assignment);
     }
 
     #[test]
     fn as_many_clusters_as_rows_leave_nothing_over() {
         let (rows, _) = blobs(30, 1, 3, 0.0);
-        let found = k_means(&rows, &KMeansConfig::new(30)).unwrap();
+        let found = k_means(&rows, &KMeansConfig::new(30), &Options::default()).unwrap();
         assert_eq!((found.inertia, found.empty), (0.0, 0));
     }
 
@@ -295,7 +319,7 @@ mod tests {
         let mut data = vec![1.0; 20];
         data.extend([5.0; 4]);
         let rows = Vectors::new(data, 2, Similarity::Dot).unwrap();
-        let found = k_means(&rows, &KMeansConfig::new(4)).unwrap();
+        let found = k_means(&rows, &KMeansConfig::new(4), &Options::default()).unwrap();
         assert_eq!((found.inertia, found.empty), (0.0, 2));
         assert_ne!(found.assignment[0], found.assignment[11]);
     }
@@ -306,7 +330,7 @@ mod tests {
         let rows =
             Vectors::new(rows.rows(0..rows.len()).into_owned(), 5, Similarity::Cosine).unwrap();
         let config = KMeansConfig { spherical: true, ..KMeansConfig::new(10) };
-        let found = k_means(&rows, &config).unwrap();
+        let found = k_means(&rows, &config, &Options::default()).unwrap();
         for centre in found.centres.chunks_exact(5) {
             assert!((crossbatch_math::product::dot_f64(centre, centre) - 1.0).abs() < 1e-6);
         }
@@ -322,8 +346,21 @@ mod tests {
     fn impossible_numbers_are_errors() {
         let (rows, _) = blobs(3, 1, 2, 0.1);
         for clusters in [0, 4] {
-            let found = k_means(&rows, &KMeansConfig::new(clusters));
+            let found = k_means(&rows, &KMeansConfig::new(clusters), &Options::default());
             assert_eq!(found, Err(Error::Clusters { clusters, rows: 3 }));
         }
+    }
+
+    #[test]
+    fn progress_and_cancellation() {
+        let (rows, _) = blobs(6, 10, 3, 0.3);
+        let calls = std::sync::Mutex::new(Vec::new());
+        let note = |done, total| calls.lock().unwrap().push((done, total));
+        let config = KMeansConfig { restarts: 2, ..KMeansConfig::new(6) };
+        k_means(&rows, &config, &Options::default().with_progress(&note)).unwrap();
+        assert_eq!(calls.lock().unwrap().last(), Some(&(200, 200)));
+        let stop = std::sync::atomic::AtomicBool::new(true);
+        let found = k_means(&rows, &config, &Options::default().with_cancel(&stop));
+        assert_eq!(found, Err(Error::Cancelled));
     }
 }

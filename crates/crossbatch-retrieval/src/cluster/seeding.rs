@@ -11,6 +11,7 @@ use crossbatch_math::product::squared_distance_f64;
 
 use super::centres::Centres;
 use crate::random::Random;
+use crate::{Error, Options};
 
 /// The most centres that wait for their block product.
 const WAITING: usize = 256;
@@ -19,7 +20,12 @@ const WAITING: usize = 256;
 const REFUSED: usize = 32;
 
 /// Draws `clusters` centres among the points, at most as many as there are points. Every point has met all of them.
-pub(super) fn seed(centres: &mut Centres<'_>, clusters: usize, random: &mut Random) {
+pub(super) fn seed(
+    centres: &mut Centres<'_>,
+    clusters: usize,
+    random: &mut Random,
+    options: &Options<'_>,
+) -> Result<(), Error> {
     let rows = centres.places.len();
     let lengths: Vec<f64> = (0..rows)
         .map(|i| crossbatch_math::product::dot_f64(centres.point(i), centres.point(i)))
@@ -34,6 +40,7 @@ pub(super) fn seed(centres: &mut Centres<'_>, clusters: usize, random: &mut Rand
     meet(centres, &mut waiting);
     let mut bounds: Vec<f64> = vec![f64::INFINITY; rows];
     while centres.len() < clusters {
+        options.check()?;
         for ((bound, place), length) in bounds.iter_mut().zip(&centres.places).zip(&lengths) {
             *bound = bound.min((length - 2.0 * f64::from(place.best)).max(0.0));
         }
@@ -76,6 +83,7 @@ pub(super) fn seed(centres: &mut Centres<'_>, clusters: usize, random: &mut Rand
     let missing = clusters - centres.len();
     waiting.extend(choose(rest, missing, random));
     meet(centres, &mut waiting);
+    Ok(())
 }
 
 /// The waiting points become centres.
@@ -110,7 +118,7 @@ mod tests {
         let mut counts = [[0usize; 5]; 5];
         for draw in 0..draws {
             let mut centres = Centres::none(Cow::Borrowed(&line), 1);
-            seed(&mut centres, 2, &mut Random::new(9, draw));
+            seed(&mut centres, 2, &mut Random::new(9, draw), &Options::default()).unwrap();
             let place = |value: f32| line.iter().position(|&x| x == value).unwrap();
             counts[place(centres.values[0])][place(centres.values[1])] += 1;
         }
@@ -134,7 +142,7 @@ mod tests {
         let mut expected = [0.0; 24];
         for draw in 0..draws {
             let mut centres = Centres::none(Cow::Borrowed(&line), 1);
-            seed(&mut centres, 8, &mut Random::new(1, draw));
+            seed(&mut centres, 8, &mut Random::new(1, draw), &Options::default()).unwrap();
             let place = |value: f32| line.iter().position(|&x| x == value).unwrap();
             found[place(centres.values[7])] += 1.0 / draws as f64;
             let mut random = Random::new(2, draw);
@@ -162,7 +170,7 @@ mod tests {
     fn equal_points_give_as_many_centres_as_asked_for() {
         let points = [0.3f32; 40];
         let mut centres = Centres::none(Cow::Borrowed(&points), 4);
-        seed(&mut centres, 7, &mut Random::new(0, 0));
+        seed(&mut centres, 7, &mut Random::new(0, 0), &Options::default()).unwrap();
         assert_eq!(centres.len(), 7);
     }
 }

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 /// // Queries and gallery share their codes.
 /// let gallery = Labels::from_integers([7, -3]);
 /// let queries = Labels::from_text(["-3", "8"]);
-/// assert_eq!(Labels::shared_codes(&queries, &gallery), [vec![0, 1], vec![2, 0]]);
+/// assert_eq!(Labels::shared_codes(&queries, &gallery), [vec![1, 2], vec![0, 1]]);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Labels {

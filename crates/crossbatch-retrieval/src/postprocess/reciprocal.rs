@@ -4,7 +4,7 @@
 //! near if they have the same neighbours that have them as neighbours in turn. The published code fills several matrices
 //! of all items by all items; nearly all of their entries are zero, and here only the others exist.
 
-use crossbatch_math::product::{dot_f64, rows_times_rows};
+use crossbatch_math::product::{dot_f64, rows_times_rows, squared_distance_f64};
 use rayon::prelude::*;
 
 use crate::order::Seen;
@@ -14,6 +14,10 @@ use crate::{Error, Ignore, Neighbours, Options, Ranking, Relation, Similarity, V
 
 /// Queries, or items, looked at together. Fixed, so that the rounding of a product does not hang on threads.
 const BLOCK: usize = 64;
+
+/// Where all of an item's distances are below this share of its squared length, f32 products cannot tell them apart, and
+/// they are computed one by one in f64: embeddings that have collapsed.
+const COLLAPSED: f32 = 1e-2;
 
 /// The three numbers of the method. The defaults are the paper's for Market-1501.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -104,7 +108,7 @@ pub struct KReciprocal<'a> {
     /// Squared lengths of gallery items.
     lengths: Vec<f32>,
     /// Each query's largest squared distance.
-    largest: Vec<f32>,
+    largest: Vec<f64>,
 }
 
 impl<'a> KReciprocal<'a> {
@@ -162,7 +166,7 @@ impl<'a> KReciprocal<'a> {
         let found = nearest(all, all, wanted, &Ignore::nothing(), options)?;
         let lengths = squared_lengths(all);
         let largest = largest_distances(all, &lengths, options)?;
-        let encode = |item: usize| encode(all, &found, k1, item, f64::from(largest[item]));
+        let encode = |item: usize| encode(all, &found, k1, item, largest[item]);
         let own: Vec<Vec<(u32, f32)>> = (0..all.len()).into_par_iter().map(encode).collect();
         let encodings = Sparse::of(own);
         let encodings = if k2 == 1 {
@@ -194,11 +198,17 @@ impl<'a> KReciprocal<'a> {
             }
             let row = self.queries.row(i);
             let length = dot_f64(&row, &row);
-            let scale = 1.0 / f64::from(self.largest[i]).max(f64::MIN_POSITIVE);
+            let scale = 1.0 / self.largest[i].max(f64::MIN_POSITIVE);
+            let collapsed = self.largest[i] < f64::from(COLLAPSED) * length;
             let distance = |(item, &product): (usize, &f32)| {
-                let squared = length + f64::from(self.lengths[item]) - 2.0 * f64::from(product);
+                let squared = if collapsed {
+                    squared_distance_f64(&row, &self.gallery.row(item))
+                } else {
+                    let other = f64::from(self.lengths[item]);
+                    (length + other - 2.0 * f64::from(product)).max(0.0)
+                };
                 let jaccard = 1.0 - shared[item] / (2.0 - shared[item]);
-                (1.0 - self.lambda) * jaccard + self.lambda * squared.max(0.0) * scale
+                (1.0 - self.lambda) * jaccard + self.lambda * squared * scale
             };
             finals.extend(products.iter().enumerate().map(distance));
         }
@@ -269,9 +279,13 @@ fn largest_distances(
     rows: &Vectors,
     lengths: &[f32],
     options: &Options<'_>,
-) -> Result<Vec<f32>, Error> {
+) -> Result<Vec<f64>, Error> {
     const WIDTH: usize = 1024;
-    let block = |first: usize| -> Result<Vec<f32>, Error> {
+    let exact = |i: usize| {
+        let row = rows.row(i);
+        (0..rows.len()).map(|j| squared_distance_f64(&row, &rows.row(j))).fold(0.0, f64::max)
+    };
+    let block = |first: usize| -> Result<Vec<f64>, Error> {
         options.check()?;
         let block = first..(first + BLOCK).min(rows.len());
         let left = rows.rows(block.clone());
@@ -286,11 +300,14 @@ fn largest_distances(
                 *largest = far.fold(*largest, f32::max);
             }
         }
-        let whole = block.zip(largest).map(|(i, far)| (far + lengths[i]).max(0.0));
+        let whole = block.zip(largest).map(|(i, far)| {
+            let far = far + lengths[i];
+            if far < COLLAPSED * lengths[i] { exact(i) } else { f64::from(far) }
+        });
         Ok(whole.collect())
     };
     let firsts: Vec<usize> = (0..rows.len()).step_by(BLOCK).collect();
-    let blocks: Vec<Vec<f32>> = firsts.into_par_iter().map(block).collect::<Result<_, _>>()?;
+    let blocks: Vec<Vec<f64>> = firsts.into_par_iter().map(block).collect::<Result<_, _>>()?;
     Ok(blocks.concat())
 }
 

@@ -1,6 +1,6 @@
 //! `[loss]`: what is minimised.
 
-use crossbatch::{LossConfig, MinerConfig, OptionError, PairTerm, Reduction};
+use crossbatch::{Kernel, LossConfig, MinerConfig, OptionError, PairTerm, Reduction};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use toml::{Table, Value};
 
@@ -17,6 +17,9 @@ pub struct LossRecipe {
     pub weight: f32,
     /// Learning rate of what the loss itself learns, such as the margin loss's β: plain gradient descent. Default 0.0005.
     pub parameter_lr: f64,
+    /// What computes its pairs: `"fused"` (the device's kernel) or `"reference"` (ordinary operations over every pair in
+    /// f64, slow and large, to judge a kernel by). Default `"fused"`.
+    pub kernel: Kernel,
     /// What pairs are mined by, each a table with `kind`; a pair must pass them all. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub miners: Vec<MinerConfig>,
@@ -32,6 +35,7 @@ impl Default for LossRecipe {
             reduction: Reduction::Sum,
             weight: 1.0,
             parameter_lr: 5e-4,
+            kernel: Kernel::Fused,
             miners: Vec::new(),
             further: Vec::new(),
         }
@@ -54,12 +58,13 @@ impl<'de> Deserialize<'de> for LossRecipe {
         let reduction = take(&mut table, "reduction", default.reduction)?;
         let weight = take(&mut table, "weight", default.weight)?;
         let parameter_lr = take(&mut table, "parameter-lr", default.parameter_lr)?;
+        let kernel = take(&mut table, "kernel", default.kernel)?;
         let miners = take(&mut table, "miners", default.miners)?;
         let further = take(&mut table, "further", default.further)?;
         table.entry("kind").or_insert_with(|| Value::String(default.loss.kind().name().to_owned()));
         let loss =
             LossConfig::deserialize(table).map_err(|error| D::Error::custom(error.message()))?;
-        Ok(Self { loss, reduction, weight, parameter_lr, miners, further })
+        Ok(Self { loss, reduction, weight, parameter_lr, kernel, miners, further })
     }
 }
 
@@ -75,7 +80,8 @@ impl LossRecipe {
             .map(|recipe| {
                 let mut term = PairTerm::shared(recipe.loss.build())
                     .with_reduction(recipe.reduction)
-                    .with_weight(recipe.weight);
+                    .with_weight(recipe.weight)
+                    .with_kernel(recipe.kernel);
                 term.miners = recipe.miners.iter().map(MinerConfig::build).collect();
                 term
             })

@@ -17,9 +17,12 @@ pub use size::MemorySize;
 
 use std::path::PathBuf;
 
+use burn::tensor::Device;
 use crossbatch_data::{GlyphsConfig, Kind, Sampler};
 use crossbatch_models::BackboneKind;
 use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
 
 /// Version of the recipe format; a file of another version is refused.
 pub const FORMAT_VERSION: u32 = 1;
@@ -36,7 +39,7 @@ pub struct Recipe {
     pub seed: u64,
     /// Training steps. Default 2000.
     pub steps: u64,
-    /// `"cpu"`. Default `"cpu"`.
+    /// `"cpu"`, or `"gpu"` in a program that was built with a GPU feature. Default `"cpu"`.
     pub device: DeviceChoice,
     /// Threads; 0 uses every core. Default 0.
     pub threads: usize,
@@ -91,6 +94,30 @@ impl Default for Recipe {
 pub enum DeviceChoice {
     /// The processor's cores.
     Cpu,
+    /// The GPU that [`crossbatch::gpu`] finds.
+    Gpu,
+}
+
+impl DeviceChoice {
+    /// As in a recipe.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Gpu => "gpu",
+        }
+    }
+
+    /// The device, without autodiff.
+    ///
+    /// # Errors
+    ///
+    /// If a GPU is asked for and there is none.
+    pub fn open(self) -> Result<Device, Error> {
+        match self {
+            Self::Cpu => Ok(Device::flex()),
+            Self::Gpu => crossbatch::gpu().ok_or(Error::NoGpu),
+        }
+    }
 }
 
 /// `[data]`

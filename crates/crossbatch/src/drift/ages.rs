@@ -1,9 +1,8 @@
 //! How old a memory's entries are, and how old those that a loss uses.
 
-use burn::tensor::{DType, Tensor};
-use crossbatch_kernels::Anchors;
+use burn::tensor::Tensor;
 
-use crate::memory::Memory;
+use crate::{memory::Memory, pair_loss::PairTerm, pairs::Pairs};
 
 /// Counts by age: bin `i` holds ages from `edges[i]` up to, not including, `edges[i + 1]`; the last bin
 /// has no end.
@@ -43,8 +42,13 @@ impl AgeHistogram {
 
     /// Counts an age.
     pub fn add(&mut self, age: u64) {
-        let bin = self.edges.partition_point(|&edge| edge <= age) - 1;
+        let bin = self.bin(age);
         self.counts[bin] += 1;
+    }
+
+    /// The bin of an age.
+    fn bin(&self, age: u64) -> usize {
+        self.edges.partition_point(|&edge| edge <= age) - 1
     }
 
     /// All that was counted.
@@ -58,68 +62,48 @@ impl AgeHistogram {
 pub struct ActivePairAges {
     /// Every negative pair.
     pub all: AgeHistogram,
-    /// Those that are active.
+    /// Those that the loss uses; of a triplet loss the triplets.
     pub active: AgeHistogram,
 }
 
-/// Which ages the active negatives have.
+/// Which ages the active negatives of a term have.
 ///
-/// A pair is negative where the labels differ; `active` is given the anchor's row and the pair's
-/// closeness (the dot product) and says whether the loss uses it: for the contrastive loss
-/// `|_, s| s > margin`. If the share of active pairs differs by age, stale entries weigh more, or less,
-/// than their number.
+/// If the share of active pairs differs by age, stale entries weigh more, or less, than their number. Which negatives
+/// are active hangs on the anchor's positives and on miners, never on other negatives, so that the ages of one bin are
+/// counted beside all positives, whatever the loss.
 ///
-/// A measurement for now and then: it computes all `B · M` dot products, a block of entries at a time,
-/// and looks at them on the host.
-///
-/// # Shapes
-///
-/// - `anchors`: `B` of them, as the loss gets them
-/// - `edges`: as [`AgeHistogram::new`]
+/// A measurement for now and then: it looks at all `B · M` pairs on the host, and computes each once.
 ///
 /// # Panics
 ///
-/// If the anchors' width is not the memory's, or edges do not rise from 0.
+/// If the pairs are not with a memory, edges do not rise from 0, or as [`PairTerm::evaluate`].
 pub fn active_pair_ages(
-    anchors: &Anchors,
-    memory: &Memory,
+    term: &PairTerm,
+    pairs: &Pairs<'_>,
+    parameters: Option<&Tensor<1>>,
     edges: &[u64],
-    active: impl Fn(usize, f32) -> bool,
 ) -> ActivePairAges {
-    const BLOCK: usize = 4096;
-    let mut ages =
-        ActivePairAges { all: AgeHistogram::new(edges), active: AgeHistogram::new(edges) };
-    let labels: Vec<u32> = anchors.labels.clone().into_data().iter::<u32>().collect();
-    let entry_ages: Vec<u64> = memory.ages().collect();
-    let entry_labels = &memory.columns().labels;
-    let rows = anchors.embeddings.clone().inner();
-    let entries = memory.embeddings().inner();
-    for start in (0..memory.len()).step_by(BLOCK) {
-        let block = start..memory.len().min(start + BLOCK);
-        let entries: Tensor<2> = entries.clone().slice(block.clone()).cast(DType::F32);
-        let closeness = rows.clone().matmul(entries.transpose()).into_data();
-        let mut closeness = closeness.iter::<f32>();
-        for (row, label) in labels.iter().enumerate() {
-            for entry in block.clone() {
-                let value = closeness.next().expect("a value a pair");
-                if entry_labels[entry] == *label {
-                    continue;
-                }
-                ages.all.add(entry_ages[entry]);
-                if active(row, value) {
-                    ages.active.add(entry_ages[entry]);
-                }
-            }
-        }
+    let births = pairs.births().expect("only a memory's entries have an age");
+    let mut all = AgeHistogram::new(edges);
+    let bins: Vec<usize> =
+        births.iter().map(|&birth| all.bin(pairs.step().saturating_sub(birth))).collect();
+    let negatives = term.negatives_by_group(pairs, parameters, &bins, edges.len());
+    let mut active = all.clone();
+    for (bin, (every, counting)) in negatives.into_iter().enumerate() {
+        (all.counts[bin], active.counts[bin]) = (every, counting);
     }
-    ages
+    ActivePairAges { all, active }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relation::Rows;
-    use burn::tensor::{Device, Int};
+    use crate::{
+        loss::{ContrastiveLoss, TripletLoss},
+        miner::AgeWindowMiner,
+        relation::{Rows, SameImage},
+    };
+    use burn::tensor::Device;
 
     #[test]
     fn counts_by_age() {
@@ -134,17 +118,24 @@ mod tests {
         let histogram = AgeHistogram::of(&memory, 3);
         assert_eq!((&histogram.edges[..], &histogram.counts[..]), (&[0, 4, 8][..], &[1, 2, 1][..]));
 
-        let ints = |values: [i32; 2]| Tensor::<1, Int>::from_data(values, &device);
-        let anchors = Anchors {
-            embeddings: Tensor::from_data([[1.0, 0.0], [0.0, 1.0]], &device),
-            labels: ints([0, 1]),
-            ids: ints([0, 0]),
-            own: ints([-1, -1]),
-        };
-        let ages = active_pair_ages(&anchors, &memory, &[0, 5, 10], |_, closeness| closeness > 0.5);
+        let anchors = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0]], &device);
+        let rows = Rows { labels: &[0, 1], ids: &[7, 8] };
+        let pairs =
+            Pairs::with_memory(anchors, rows, &memory, &[-1, -1], SameImage::Keep).at_step(10);
+        let ages = |loss: PairTerm| active_pair_ages(&loss, &pairs, None, &[0, 5, 10]);
         // Negatives: anchor 0 with ages 5 (0.8) and 4 (0.0); anchor 1 with ages 10 (0.0) and 0 (0.8).
-        assert_eq!(ages.all.counts, [2, 1, 1]);
-        assert_eq!(ages.active.counts, [1, 1, 0]);
-        assert_eq!(ages.all.total(), 4);
+        let contrastive = PairTerm::new(ContrastiveLoss::default());
+        let found = ages(contrastive.clone());
+        assert_eq!(found.all.counts, [2, 1, 1]);
+        assert_eq!(found.active.counts, [1, 1, 0]);
+        assert_eq!(found.all.total(), 4);
+
+        // Each anchor has positives at 1 and 0.6: 0.8 costs a triplet with the second, and 0 none.
+        let triplets = TripletLoss { margin: 0.1, ..Default::default() };
+        assert_eq!(ages(PairTerm::new(triplets)).active.counts, [1, 1, 0]);
+
+        // Too old for the miner.
+        let young = contrastive.with_miner(AgeWindowMiner { steps: 4 });
+        assert_eq!(ages(young).active.counts, [1, 0, 0]);
     }
 }

@@ -90,7 +90,7 @@ pub fn memory_gradient_error<const D: usize>(
 ) -> GradientError {
     let (found, expected) = (fresh.dims(), stale.embeddings.dims());
     assert_eq!(found, expected, "fresh embeddings {found:?} for stale ones {expected:?}");
-    let renewed = References { embeddings: fresh, ..stale.clone() };
+    let renewed = References { embeddings: fresh, screen: None, ..stale.clone() };
     let values = |references| -> Vec<f32> {
         gradient(references).inner().into_data().iter::<f32>().collect()
     };

@@ -28,6 +28,12 @@ impl Bank {
         }
     }
 
+    /// What some slots hold, row after row, as f32.
+    pub(super) fn rows(&self, slots: &[u32]) -> Vec<f32> {
+        let slots = int_tensor(slots, &self.embeddings.device());
+        numbers(self.embeddings.clone().select(0, slots))
+    }
+
     /// Writes row `i` of the arguments to slot `slots[i]`; slots are distinct.
     pub(super) fn write(&mut self, slots: &[u32], values: Tensor<2>, labels: &[u32], ids: &[u32]) {
         let device = self.embeddings.device();
@@ -48,6 +54,11 @@ impl Bank {
             scatter(&mut self.ids, slots, ids);
         }
     }
+}
+
+/// A tensor's numbers as f32.
+pub(super) fn numbers(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.cast(DType::F32).into_data().try_to_vec().expect("it was cast to f32")
 }
 
 /// Puts `map` of the first `rows` rows of `source`, as f32, into those of `target`, a chunk at a time.

@@ -1,6 +1,7 @@
 //! What fixes a memory: size, policy, storage, and how stale entries are treated.
 
 use burn::tensor::{DType, Device};
+use crossbatch_kernels::Screen;
 use serde::{Deserialize, Serialize};
 
 use super::{AgeWeighting, Correction, Memory};
@@ -94,6 +95,10 @@ pub struct MemoryConfig {
     /// What an entry's pairs count by its age. Default: all the same.
     #[serde(default)]
     pub weighting: AgeWeighting,
+    /// Whether codes of the embeddings, `dim + 16` bytes a slot, are kept beside them on the CPU, where they save time:
+    /// most negatives then need no product. Not with a correction, which changes every entry. Default true.
+    #[serde(default = "yes")]
+    pub screen: bool,
 }
 
 fn yes() -> bool {
@@ -111,6 +116,7 @@ impl MemoryConfig {
             correction: Correction::default(),
             unit_length: true,
             weighting: AgeWeighting::default(),
+            screen: true,
         }
     }
 
@@ -122,6 +128,16 @@ impl MemoryConfig {
     /// not hold the storage type, or if an option is out of its range.
     pub fn init(&self, device: &Device) -> Memory {
         Memory::from_config(self.clone(), device)
+    }
+
+    /// Whether a memory on the CPU keeps codes: where they are wanted and save time.
+    pub(super) fn keeps_codes(&self) -> bool {
+        self.screen && self.correction == Correction::None && Screen::pays_for(self.dim)
+    }
+
+    /// Bytes of the codes that it keeps on the CPU.
+    pub fn screen_bytes(&self) -> u64 {
+        if self.keeps_codes() { Screen::bytes_of(self.capacity, self.dim) as u64 } else { 0 }
     }
 
     /// Bytes that the memory takes on its device: embeddings (twice with a correction), labels and

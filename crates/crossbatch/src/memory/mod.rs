@@ -7,6 +7,7 @@ mod config;
 mod correction;
 mod error;
 mod interner;
+mod screen;
 mod slots;
 mod state;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 pub use age::AgeWeighting;
 use bank::Bank;
@@ -23,7 +25,7 @@ pub use columns::MemoryColumns;
 pub use config::{MemoryConfig, Policy, Storage};
 use correction::Corrector;
 pub use correction::{Correction, CorrectionState, KalmanConfig, TrackState};
-use crossbatch_kernels::References;
+use crossbatch_kernels::{References, Screen};
 pub use error::MemoryError;
 pub use interner::Interner;
 use slots::Slots;
@@ -57,6 +59,8 @@ pub struct Memory {
     slots: Slots,
     columns: MemoryColumns,
     correction: Option<Corrector>,
+    /// Codes of the embeddings, where they save time.
+    screen: Option<Arc<Screen>>,
     now: u64,
 }
 
@@ -75,8 +79,9 @@ impl Memory {
     }
 
     fn from_config(config: MemoryConfig, device: &Device) -> Self {
-        let MemoryConfig { capacity, dim, policy, storage, correction, unit_length, weighting } =
-            config;
+        let MemoryConfig {
+            capacity, dim, policy, storage, correction, unit_length, weighting, ..
+        } = config;
         assert!(capacity > 0, "a memory needs at least one slot, got {capacity}");
         assert!(i32::try_from(capacity).is_ok(), "{capacity} slots cannot be numbered in 31 bits");
         assert!(dim > 0, "embeddings need at least one number, got {dim}");
@@ -85,6 +90,8 @@ impl Memory {
         weighting.check();
         let bank = Bank::new(capacity, dim, dtype, device);
         let correction = Corrector::new(correction, unit_length, &bank);
+        let on_cpu = device.clone().inner() == Device::flex();
+        let screen = (on_cpu && config.keeps_codes()).then(|| Arc::new(Screen::new(capacity, dim)));
         Self {
             config,
             device: device.clone(),
@@ -92,6 +99,7 @@ impl Memory {
             slots: Slots::new(policy),
             columns: MemoryColumns::default(),
             correction,
+            screen,
             now: 0,
         }
     }
@@ -199,6 +207,7 @@ impl Memory {
             values = correction.standardise(values);
         }
 
+        let filled = self.len();
         let assigned = self.slots.assign(&ids, &self.columns.ids, self.config.capacity);
         // Where rows share a slot, the last one has it.
         let mut taken = HashSet::with_capacity(assigned.len());
@@ -215,7 +224,11 @@ impl Memory {
         }
         let (kept_rows, slots): (Vec<u32>, Vec<u32>) = kept.into_iter().unzip();
         let (labels, ids) = (pick(rows.labels, &kept_rows), pick(rows.ids, &kept_rows));
+        let before = self.screen.as_ref().map(|_| self.bank.rows(&slots));
         self.bank.write(&slots, take_rows(values, &kept_rows), &labels, &ids);
+        if let (Some(screen), Some(before)) = (&mut self.screen, before) {
+            screen::update(screen, &slots, &before, &self.bank.rows(&slots), filled);
+        }
         if let Some(correction) = &mut self.correction {
             correction.refresh(&self.bank, self.columns.len());
         }
@@ -247,6 +260,7 @@ impl Memory {
             weights,
             filled,
             drop_same_image: same_image == SameImage::Drop,
+            screen: self.screen.clone(),
         }
     }
 
@@ -321,10 +335,11 @@ impl Memory {
         self.columns.labels.iter().collect::<HashSet<_>>().len()
     }
 
-    /// Bytes it takes: its tensors, and the columns and indices on the host.
+    /// Bytes it takes: its tensors, and the columns, indices and codes on the host.
     pub fn bytes(&self) -> u64 {
         let device = self.config.device_bytes().expect("it is allocated");
-        device + (self.columns.bytes() + self.slots.bytes()) as u64
+        let screen = self.screen.as_ref().map_or(0, |screen| screen.bytes());
+        device + (self.columns.bytes() + self.slots.bytes() + screen) as u64
     }
 
     /// Forgets everything, a correction's statistics too; the options stay.
@@ -334,6 +349,9 @@ impl Memory {
         self.now = 0;
         if let Some(correction) = &mut self.correction {
             correction.reset();
+        }
+        if let Some(screen) = &mut self.screen {
+            Arc::make_mut(screen).clear();
         }
     }
 }

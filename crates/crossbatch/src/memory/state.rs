@@ -2,7 +2,9 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::{CorrectionState, Memory, MemoryColumns, MemoryError, Policy, Storage, slots::Slots};
+use super::{
+    CorrectionState, Memory, MemoryColumns, MemoryError, Policy, Storage, screen, slots::Slots,
+};
 
 /// Everything a memory holds, exact: a memory of the same options that takes it goes on as this one.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +76,9 @@ impl Memory {
             let values = Tensor::from_data(values, (&device, storage.dtype()));
             let all: Vec<u32> = (0..filled as u32).collect();
             self.bank.write(&all, values, &columns.labels, &columns.ids);
+        }
+        if let Some(screen) = &mut self.screen {
+            screen::rebuild(screen, &self.bank, filled);
         }
         self.slots = slots;
         self.columns = columns;

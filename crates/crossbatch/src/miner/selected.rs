@@ -2,13 +2,14 @@
 
 use burn::tensor::{DType, Int, Tensor, TensorData, s};
 use crossbatch_kernels::{
-    Anchors, PairRows, References, pair_rows,
+    Anchors, PairRows, References,
     program::{FIELDS, PairProgram},
 };
 
 use super::Selection;
+use crate::kernel::Kernel;
 
-/// What [`pair_rows`] gives where each anchor has references of its own: it runs once an anchor, over the few that were
+/// What `kernel` gives where each anchor has references of its own: it runs once an anchor, over the few that were
 /// chosen, so that every program and every rule means the same as ever.
 pub(crate) fn selected_rows(
     anchors: &Anchors,
@@ -16,6 +17,7 @@ pub(crate) fn selected_rows(
     thresholds: &Tensor<2>,
     program: PairProgram,
     selection: &Selection,
+    kernel: Kernel,
 ) -> PairRows {
     let device = anchors.embeddings.device();
     let rows: Vec<PairRows> = selection
@@ -46,9 +48,10 @@ pub(crate) fn selected_rows(
                     .map(|weights| weights.clone().select(0, chosen.clone())),
                 filled,
                 drop_same_image: references.drop_same_image,
+                screen: None,
             };
             let thresholds = thresholds.clone().slice(s![anchor..anchor + 1, ..]);
-            pair_rows(alone, references, thresholds, program)
+            kernel.rows(alone, references, thresholds, program)
         })
         .collect();
     let column = |get: fn(&PairRows) -> Tensor<1>| Tensor::cat(rows.iter().map(get).collect(), 0);

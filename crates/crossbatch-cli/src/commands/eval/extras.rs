@@ -42,7 +42,7 @@ pub(super) fn measure(
 ) -> Result<Vec<Extra>, Error> {
     let mut extras = Vec::new();
     if args.cluster {
-        extras.push(cluster(sides, seed)?);
+        extras.push(cluster(sides, seed, options)?);
     }
     if args.verification {
         extras.push(verification(sides, options)?);
@@ -54,12 +54,12 @@ pub(super) fn measure(
 }
 
 /// k-means of the queries into as many clusters as they have classes, beside these classes.
-fn cluster(sides: &Sides<'_>, seed: u64) -> Result<Extra, Error> {
+fn cluster(sides: &Sides<'_>, seed: u64, options: &Options<'_>) -> Result<Extra, Error> {
     let mut classes = sides.query_codes.to_vec();
     classes.sort_unstable();
     classes.dedup();
     let config = KMeansConfig { seed, ..KMeansConfig::new(classes.len()) };
-    let found = k_means(sides.queries, &config)?.assignment;
+    let found = k_means(sides.queries, &config, options)?.assignment;
     let labels = sides.query_codes;
     let nmi = normalised_mutual_information(labels, &found, Normaliser::Arithmetic)?;
     let ami = adjusted_mutual_information(labels, &found, Normaliser::Arithmetic)?;

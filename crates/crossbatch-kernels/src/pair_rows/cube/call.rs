@@ -1,7 +1,7 @@
 //! One call's tensors, and the launch of a pass.
 
 use super::merge::merge;
-use super::plan::{Numbers, Plan, UNITS, chunk};
+use super::plan::{Fold, Numbers, Plan, UNITS, chunk};
 use super::stream::{STATE, stream};
 use crate::pair_rows::program::FIELDS;
 use burn::backend::TensorMetadata;
@@ -65,7 +65,28 @@ impl Call {
         }
     }
 
+    /// The same with another positive side, and with results of its own.
+    pub(super) fn with_positive(&self, positive: Numbers) -> Self {
+        let [batch, dim] = [self.anchors.shape()[0], self.anchors.shape()[1]];
+        let empty = |columns| floats(&self.anchors, [batch, columns]);
+        Self {
+            values: empty(2),
+            fields: empty(FIELDS),
+            to_positive: empty(dim),
+            to_negative: empty(dim),
+            references: self.references.clone(),
+            weights: self.weights.clone(),
+            codes: self.codes.clone(),
+            labels: self.labels.clone(),
+            ids: self.ids.clone(),
+            numbers: [self.numbers[0], positive],
+            filled: self.filled,
+            anchors: self.anchors.clone(),
+        }
+    }
+
     /// Runs one pass over the references and writes what it finds.
+    #[allow(unsafe_code)]
     pub(super) fn pass(&self, plan: Plan, limits: CubeTensor) {
         let [batch, dim] = [self.anchors.shape()[0], plan.dim];
         let chunk = chunk(&plan, self.filled);
@@ -73,7 +94,7 @@ impl Call {
         let states = floats(&self.anchors, [chunks * batch, STATE]);
         // A side that is not folded has no gradients.
         let along = |fold| {
-            let rows = if fold == super::Fold::None { 1 } else { chunks * batch };
+            let rows = if fold == Fold::None { 1 } else { chunks * batch };
             floats(&self.anchors, [rows, dim])
         };
         let (negative_along, positive_along) = (along(plan.negative), along(plan.positive));
@@ -118,11 +139,11 @@ impl Call {
                 dtype_to_storage_type(self.references.dtype),
             );
         }
-        // SAFETY: a cube an anchor reads what the first kernel wrote, and writes its own row of the outputs.
+        // SAFETY: an anchor's cubes read what the first kernel wrote, and write its row of the outputs.
         unsafe {
             merge::launch_unchecked(
                 client,
-                CubeCount::Static(batch as u32, 1, 1),
+                CubeCount::Static(batch as u32, dim.div_ceil(UNITS) as u32, 1),
                 size,
                 addresses(&[&states, &negative_along, &positive_along]),
                 buffer(&states),

@@ -1,10 +1,10 @@
 //! Between which bounds the closeness of a pair must be for the pair to count: what all rules come to.
 
-use super::column;
 use crate::pair_rows::program::{
     EASIEST_NEGATIVE, EASIEST_POSITIVE, HARDEST_NEGATIVE, HARDEST_POSITIVE, NONE, NegativeRule,
     PositiveRule,
 };
+use crate::pair_rows::reference::tensor;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{TensorMetadata, get_or_init_device_settings};
 use burn::tensor::Shape;
@@ -12,6 +12,11 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 type Ops = CubeBackend;
+
+/// Column `index` of `[B, n]`, as `[B, 1]`.
+pub(super) fn column(tensor: &CubeTensor, index: usize) -> CubeTensor {
+    tensor::column::<Ops>(tensor, index)
+}
 
 pub(super) struct Limits {
     /// `[B, 2]`, of the positive and of the negative side.

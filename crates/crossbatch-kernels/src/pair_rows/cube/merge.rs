@@ -1,4 +1,5 @@
-//! The kernel that puts the chunks together, in their order: one cube an anchor.
+//! The kernel that puts the chunks together, in their order: a unit takes one number of an anchor's gradients, so that
+//! its loops stay short whatever the size of a row; the first cube of an anchor writes what else is known of it.
 
 use super::plan::{Fold, Metric, Plan, UNITS};
 use super::stream::{
@@ -117,7 +118,7 @@ pub(super) fn merge(
     let batch = batch as usize;
     let chunks = chunks as usize;
     let row = CUBE_POS_X as usize;
-    let unit = UNIT_POS_X as usize;
+    let d = CUBE_POS_Y as usize * UNITS + UNIT_POS_X as usize;
     let nan = f32::reinterpret(nan);
 
     let mut bad = 0.0f32;
@@ -126,7 +127,7 @@ pub(super) fn merge(
     }
     let bad = bad > 0.0f32;
     if comptime!(plan.survey) {
-        if unit == 0 {
+        if d == 0 {
             #[unroll]
             for number in 0..8usize {
                 let mut total = states[row * STATE + number];
@@ -149,12 +150,12 @@ pub(super) fn merge(
     }
     if comptime!(plan.negative != Fold::None) {
         let side = side(states, row, batch, chunks, NEGATIVE, plan.negative);
-        if unit == 0 {
+        if d == 0 {
             fields[row * FIELDS + NEGATIVES] = select(bad, nan, side.count);
             fields[row * FIELDS + NEGATIVE_SLOPE] = select(bad, nan, -side.by);
             values[row * 2 + 1] = select(bad, nan, side.number);
         }
-        for d in range_stepped(unit, plan.dim, UNITS) {
+        if d < plan.dim {
             let value = gradient(
                 states,
                 negative_along,
@@ -173,7 +174,7 @@ pub(super) fn merge(
     }
     if comptime!(plan.positive != Fold::None) {
         let side = side(states, row, batch, chunks, POSITIVE, plan.positive);
-        if unit == 0 {
+        if d == 0 {
             let mut coupling = 0.0f32;
             if comptime!(plan.positive == Fold::Against) {
                 coupling = -side.by / positive_scale;
@@ -183,7 +184,7 @@ pub(super) fn merge(
             fields[row * FIELDS + COUPLING] = select(bad, nan, coupling);
             values[row * 2] = select(bad, nan, side.number);
         }
-        for d in range_stepped(unit, plan.dim, UNITS) {
+        if d < plan.dim {
             let value = gradient(
                 states,
                 positive_along,

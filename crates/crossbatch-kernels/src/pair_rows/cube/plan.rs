@@ -57,7 +57,8 @@ impl From<Term> for Numbers {
                 Self { fold: Fold::Circle, scale, shift: 2.0 * relaxation }
             }
             Term::AgainstNegatives { scale } => Self { fold: Fold::Against, scale, shift: 0.0 },
-            Term::AgainstAll { .. } => unreachable!("this term is not served"),
+            // Not of a pass of its own: see `against_all`.
+            Term::AgainstAll { .. } => Self { fold: Fold::None, scale: 1.0, shift: 0.0 },
         }
     }
 }
@@ -106,15 +107,25 @@ impl Plan {
     }
 }
 
-/// Whether the kernels do this; what they do not is left to the reference body.
-pub(super) fn served(options: &PairRowsOptions, batch: usize, dim: usize) -> bool {
-    let body = match options.program.body {
-        Body::Sides { positive, negatives, .. } => {
-            negatives.semi_hard.is_none() && !matches!(positive, Term::AgainstAll { .. })
+/// Why the kernels do not do this, if they do not: it is left to the reference body.
+pub(super) fn unserved(options: &PairRowsOptions, dim: usize) -> Option<&'static str> {
+    match options.program.body {
+        Body::Triplets { .. } => Some("triplets have no GPU kernel"),
+        Body::Sides { negatives, .. } if negatives.semi_hard.is_some() => {
+            Some("semi-hard negatives have no GPU kernel")
         }
-        Body::Triplets { .. } => false,
-    };
-    body && batch > 0 && (1..=LONGEST).contains(&dim) && options.filled > 0
+        Body::Sides { .. } if !(1..=LONGEST).contains(&dim) => {
+            Some("rows of more than 2,048 numbers have no GPU kernel")
+        }
+        Body::Sides { .. } => None,
+    }
+}
+
+/// Bytes of shared memory that a cube of [`super::stream`] takes.
+pub(super) fn shared_bytes(plan: &Plan) -> usize {
+    let anchors = plan.rows * (plan.dim.next_multiple_of(SLICE) + 3);
+    let tile = UNITS * (SLICE + 1);
+    4 * (anchors + tile + 3 * plan.rows * UNITS + 3 * UNITS)
 }
 
 /// How many references a cube takes, a multiple of a tile: enough cubes for a large card, and few enough partial

@@ -40,7 +40,9 @@ pub(super) const POSITIVE_LIMITS: usize = 3;
 
 /// Lower than any exponent.
 pub(super) const LOWEST: f32 = -1e30;
+/// The extremes of nothing.
 const NONE: f32 = f32::MAX;
+const LEAST: f32 = f32::MIN;
 /// From one row of the tile to the next, so that units read different banks.
 const STRIDE: usize = SLICE + 1;
 
@@ -226,10 +228,10 @@ pub(super) fn stream<F: Float>(
     let mut negatives = 0.0f32;
     let mut positive_sum = 0.0f32;
     let mut negative_sum = 0.0f32;
-    let mut positive_least = NONE;
-    let mut positive_largest = -NONE;
-    let mut negative_largest = -NONE;
-    let mut negative_least = NONE;
+    let mut positive_least = NONE.runtime();
+    let mut positive_largest = LEAST.runtime();
+    let mut negative_largest = LEAST.runtime();
+    let mut negative_least = NONE.runtime();
     let mut bad = 0.0f32;
     let mut negative_most = LOWEST.runtime();
     let mut negative_number = 0.0f32;

@@ -11,7 +11,10 @@ pub(super) fn bools<B: Backend>(tensor: &impl TensorMetadata<Device = B::Device>
 }
 
 /// Column `index` of `[B, n]`, as `[B, 1]`.
-pub(super) fn column<B: Backend>(tensor: &FloatTensor<B>, index: usize) -> FloatTensor<B> {
+pub(in crate::pair_rows) fn column<B: Backend>(
+    tensor: &FloatTensor<B>,
+    index: usize,
+) -> FloatTensor<B> {
     let rows = tensor.shape()[0];
     B::float_slice(tensor.clone(), &[Slice::from(0..rows), Slice::from(index..index + 1)])
 }
@@ -23,19 +26,25 @@ pub(super) fn above<B: Backend>(left: FloatTensor<B>, right: FloatTensor<B>) -> 
 }
 
 /// Where `left > right`, one number for all.
-pub(super) fn above_number<B: Backend>(left: FloatTensor<B>, right: f64) -> BoolTensor<B> {
+pub(in crate::pair_rows) fn above_number<B: Backend>(
+    left: FloatTensor<B>,
+    right: f64,
+) -> BoolTensor<B> {
     let kind = bools::<B>(&left);
     B::float_greater_elem(left, right.into(), kind)
 }
 
 /// Where `left < right`, one number for all.
-pub(super) fn below_number<B: Backend>(left: FloatTensor<B>, right: f64) -> BoolTensor<B> {
+pub(in crate::pair_rows) fn below_number<B: Backend>(
+    left: FloatTensor<B>,
+    right: f64,
+) -> BoolTensor<B> {
     let kind = bools::<B>(&left);
     B::float_lower_elem(left, right.into(), kind)
 }
 
 /// The values where `mask` is true, elsewhere `other`.
-pub(super) fn with<B: Backend>(
+pub(in crate::pair_rows) fn with<B: Backend>(
     values: FloatTensor<B>,
     mask: BoolTensor<B>,
     other: f64,

@@ -69,7 +69,9 @@ pub(super) fn fold<B: Backend>(
 }
 
 /// `ln(1 + exp(z))` and its derivative, without overflow.
-pub(super) fn softplus<B: Backend>(z: FloatTensor<B>) -> (FloatTensor<B>, FloatTensor<B>) {
+pub(in crate::pair_rows) fn softplus<B: Backend>(
+    z: FloatTensor<B>,
+) -> (FloatTensor<B>, FloatTensor<B>) {
     // At most 1.
     let small = B::float_exp(B::float_neg(B::float_abs(z.clone())));
     let value =

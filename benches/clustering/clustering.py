@@ -9,6 +9,7 @@ iterations (the row with `iterations`). Quality is inertia (lower is better) and
 
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -60,6 +61,12 @@ def ours(program, folder, dim, clusters, *rest):
     return json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE).stdout)
 
 
+def limit(threads):
+    """The same number of threads for both sides: ours is a child process, faiss is already loaded."""
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    faiss.omp_set_num_threads(threads)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
@@ -71,7 +78,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    faiss.omp_set_num_threads(arguments.threads)
+    limit(arguments.threads)
     values, labels = vectors(
         arguments.rows, arguments.clusters, arguments.dim, arguments.noise, seed=1
     )

@@ -1,6 +1,11 @@
 //! `crossbatch eval` of embeddings in files, and of several runs and files.
 
 use std::path::Path;
+#[cfg(unix)]
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 
@@ -347,4 +352,41 @@ fn formats_of_files_make_no_difference() {
     }
     let names = fs_err::read_to_string(folder.path().join("c.names.txt")).unwrap();
     assert_eq!(names, "0\n10\n35\n50\n91\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_an_evaluation_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = 60_000;
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, 64), }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    let noise = |i: u32| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0;
+    (0..rows * 64).for_each(|i| bytes.extend(noise(i).to_le_bytes()));
+    fs_err::write(folder.path().join("x.npy"), bytes).unwrap();
+    let labels: String = (0..rows).map(|row| format!("{}\n", row / 5)).collect();
+    fs_err::write(folder.path().join("l.txt"), labels).unwrap();
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_crossbatch"))
+        .args(["eval", "x.npy", "--labels", "l.txt", "--format", "json"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("measuring x.npy · 60000 vectors"), "{line}");
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.unwrap().success());
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{rest}");
+    assert!(rest.contains("nothing was written"), "{rest}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 2);
 }

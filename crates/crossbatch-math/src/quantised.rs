@@ -2,7 +2,7 @@
 //!
 //! A row `x` is kept as codes `c` from −127 to 127 and one scale `s`, so that `s · c` is `x` but for a rest `r`. Nothing is
 //! lost by it, because the length of each rest is known: the product of two rows differs from that of their codes by no
-//! more than [`Quantised::error`] says (Cauchy–Schwarz). Where a comparison is clear by more than that, the codes have
+//! more than [`Block::error`] says (Cauchy–Schwarz). Where a comparison is clear by more than that, the codes have
 //! decided it; where it is not, the f32 rows decide. So codes are a screen in front of exact arithmetic, never instead
 //! of it.
 //!

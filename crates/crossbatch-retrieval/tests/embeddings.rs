@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crossbatch_retrieval::{Embeddings, FileRows, Labels, RowSource, Similarity, Values};
+use crossbatch_retrieval::{
+    Embeddings, FileRows, Labels, Options, Relation, RowSource, Similarity, Values, rank,
+    rank_source,
+};
 use half::{bf16, f16};
 
 /// What `tests/golden/embeddings/make.py` writes into every file.
@@ -411,4 +414,39 @@ fn names_of_files_and_lengths_are_checked() {
     let error = sample.clone().with_labels(Labels::from_text(["a"])).unwrap_err().to_string();
     says(&error, &["5 rows", "1 labels"]);
     assert!(sample.with_names(vec![]).is_err());
+}
+
+/// A gallery that stays in its file ranks as one in memory, in every precision and for every budget.
+#[test]
+fn a_gallery_in_its_file_ranks_as_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let value = |i: usize| ((i * 37 % 1009) as f32 * 0.7).sin();
+    let (rows, dim) = (700, 24);
+    let values: Vec<f32> = (0..rows * dim).map(value).collect();
+    let labels = Labels::from_integers((0..rows as i64).map(|row| row * 31 % 90));
+    let half: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
+    let files = [
+        ("g.npy", Embeddings::new(values.clone(), dim).unwrap()),
+        ("g.safetensors", Embeddings::new(values.clone(), dim).unwrap()),
+        ("h.safetensors", Embeddings::new(half, dim).unwrap()),
+    ];
+    for (name, embeddings) in files {
+        let path = folder.path().join(name);
+        embeddings.with_labels(labels.clone()).unwrap().save(&path).unwrap();
+        let file = FileRows::open(&path).unwrap();
+        for similarity in [Similarity::Cosine, Similarity::Dot, Similarity::Euclidean] {
+            // Files are streamed as f32, so the gallery in memory is their f32 values too.
+            let in_memory = Embeddings::new(as_f32(read(&path).values()), dim).unwrap();
+            let gallery = in_memory.clone().take_vectors(similarity).unwrap();
+            let queries = in_memory.select(&[5, 0, 699, 333]).take_vectors(similarity).unwrap();
+            let query_labels: Vec<u32> = [5, 0, 699, 333].map(|row| labels.codes()[row]).to_vec();
+            let relation = Relation::new(&query_labels, labels.codes());
+            let options = Options::default();
+            let expected = rank(&queries, &gallery, &relation, &options).unwrap();
+            for options in [options, options.with_memory(1 << 20)] {
+                let found = rank_source(&queries, &file, &relation, &options).unwrap();
+                assert_eq!(found, expected, "{name} {similarity:?}");
+            }
+        }
+    }
 }

@@ -13,7 +13,6 @@ use crate::common::{matrix, numbers, on_each_device, unit, values};
 on_each_device!(
     of_the_contrastive_objective_for_every_reduction,
     of_smooth_losses,
-    of_losses_with_edges,
     of_a_sum_of_terms_and_of_what_is_learnt,
 );
 
@@ -163,8 +162,11 @@ fn of_smooth_losses(device: &Device) {
 }
 
 /// Losses with edges (hinges, selections, mining), between them. The circle loss is not here: its gradient holds factors
-/// constant, so that no difference of its value is its gradient; the kernels' tests hold them.
-fn of_losses_with_edges(device: &Device) {
+/// constant, so that no difference of its value is its gradient; the kernels' tests hold them. On the CPU alone: a GPU
+/// compiles each loss, and goes by the same programs.
+#[test]
+fn of_losses_with_edges() {
+    let device = &Device::flex();
     let euclidean = Similarity::Euclidean;
     let hinge = ContrastiveLoss { form: ContrastiveForm::Hinge, ..Default::default() };
     let distances =

@@ -84,6 +84,7 @@ fn all(args: &EvalArgs, common: &Common, threads: usize, printer: &Printer) -> a
     for open in subject::all(args, common, printer) {
         let start = Instant::now();
         let mut subject = open()?;
+        printer.note(&format!("measuring {}", report::description(&subject)?));
         if let Some(path) = &args.save_embeddings {
             let place = Output::new(path)?.write(&subject.queries)?;
             printer.note(&format!("embeddings in {place}"));

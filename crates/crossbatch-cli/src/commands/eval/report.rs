@@ -325,7 +325,8 @@ pub(super) fn records(objects: &[Map<String, Value>]) -> anyhow::Result<String> 
     };
     writer.write_record(first.keys())?;
     for object in objects {
-        let cells = first.keys().map(|key| object.get(key).map(plain).unwrap_or_default());
+        let present = |key: &String| object.get(key).filter(|value| !value.is_null());
+        let cells = first.keys().map(|key| present(key).map(plain).unwrap_or_default());
         writer.write_record(cells)?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)

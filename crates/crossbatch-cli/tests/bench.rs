@@ -313,3 +313,15 @@ fn files_and_options_that_cannot_be_used() {
     let alone = bench(folder.path(), &["--anchors", "a.safetensors"]);
     assert!(alone.code == Some(2) && alone.stderr.contains("--bank <FILE>"), "{alone:?}");
 }
+
+#[test]
+fn what_is_read_is_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    Case::new().write(folder.path());
+    let before = fs_err::read(folder.path().join("a.safetensors")).unwrap();
+    for option in ["--gradient-out", "--anchors-out", "--bank-out"] {
+        let options = [&FILES[..], &[option, "./a.safetensors"]].concat();
+        bench(folder.path(), &options).fails_with(&["it is read from; give another file"]);
+    }
+    assert_eq!(fs_err::read(folder.path().join("a.safetensors")).unwrap(), before);
+}

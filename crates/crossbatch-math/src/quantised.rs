@@ -343,6 +343,12 @@ impl Block {
         self.marks.iter().all(|mark| mark.rest.is_finite())
     }
 
+    /// At least the length of the longest row.
+    #[must_use]
+    pub fn largest_length(&self) -> f32 {
+        self.lengths.iter().fold(0.0, |most, &length| most.max(length))
+    }
+
     /// How far the product of `lane` with a row of codes can be from that of the f32 rows, the latter computed in f32
     /// in any order; `norm` and `rest` are (at least) those of the row.
     ///

@@ -16,6 +16,7 @@ use crate::{
         measure::measure,
         step::Step,
     },
+    images::identity,
     printer::Printer,
     table, target,
 };
@@ -105,6 +106,10 @@ fn check(args: &BenchMemoryArgs) -> anyhow::Result<()> {
             );
         }
         target::check(path)?;
+        let inputs = [&args.anchors, &args.bank].into_iter().flatten();
+        if inputs.into_iter().any(|input| identity(input) == identity(path)) {
+            bail!("cannot write {}: it is read from; give another file", path.display());
+        }
     }
     for &entries in args.entries.iter().filter(|_| args.bank.is_none()) {
         // The bank, a copy of it and its similarities for the products; labels are dense i32.

@@ -132,6 +132,7 @@ fn stream(
         semi_hard,
         thresholds: lane(&|i| problem.negative_threshold(i)),
         norms: lane(&|i| squared_norm(problem.program.closeness, problem.anchor(i))),
+        positive_sums: (0..batch).map(|i| rows.field(i, POSITIVE_SUM)).collect(),
         labels: (0..packed.lanes).map(|i| if i < batch { problem.label(i) } else { -1 }).collect(),
         own,
     };

@@ -50,6 +50,8 @@ pub(super) struct Stream<'a> {
     pub(super) thresholds: Vec<f32>,
     /// Squared norm of each lane's anchor, where distances are asked for.
     pub(super) norms: Vec<f32>,
+    /// Sum of each anchor's products with its positives.
+    pub(super) positive_sums: Vec<f32>,
     /// Label of each lane; those that fill up have -1.
     pub(super) labels: Vec<i32>,
     /// Own reference of each lane, where one carries another label than its anchor.
@@ -125,18 +127,25 @@ impl Stream<'_> {
         (total, tally)
     }
 
-    /// The sum of an anchor's products with its negatives: with all references but those of its label, and but its own.
+    /// The sum of an anchor's products with its negatives: with all references, but its positives, what is left out of
+    /// these, and its own.
     fn sum_of_negatives(&self, sieve: &Sieve<'_>, anchor: usize) -> f32 {
         let problem = self.problem;
         let row = problem.anchor(anchor);
-        let mut sum = sieve.screen.product_with_all(row);
+        let mut sum = sieve.screen.product_with_all(row) - f64::from(self.positive_sums[anchor]);
         let mut widened = Widened::default();
-        let members = &self.classes.members[self.classes.of_anchor[anchor] as usize];
-        let own = usize::try_from(problem.own(anchor))
-            .ok()
-            .filter(|own| *own < problem.filled && problem.labels[*own] != problem.label(anchor));
-        for reference in members.iter().map(|member| *member as usize).chain(own) {
+        let mut without = |reference: usize| {
             sum -= dot_f64(row, widened.row(problem.references, problem.dim, reference));
+        };
+        let own = usize::try_from(problem.own(anchor)).ok().filter(|own| *own < problem.filled);
+        own.into_iter().for_each(&mut without);
+        if problem.drop_same_image {
+            let members = &self.classes.members[self.classes.of_anchor[anchor] as usize];
+            let dropped = members
+                .iter()
+                .map(|member| *member as usize)
+                .filter(|&member| own != Some(member) && problem.ids[member] == problem.id(anchor));
+            dropped.for_each(without);
         }
         sum as f32
     }

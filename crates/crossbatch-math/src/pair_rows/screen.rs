@@ -17,7 +17,8 @@ const LARGE: f32 = (1u32 << 30) as f32;
 /// all of them at a quarter of the products' cost, and the others are computed from the rows as always. Nothing is
 /// approximate: a pair is passed over only where the codes' known error cannot matter, and the extremes of all negatives
 /// are found the same way. The sum over all negatives is a product with the sum of the references, which is kept in
-/// whole numbers and so does not hang on the order of writes.
+/// whole numbers (of 2⁻⁶⁴) and so does not hang on the order of writes; it is the one number that is rounded in another
+/// way, to f64's precision of the sum over all references.
 ///
 /// Cost: `D + 16` bytes a reference.
 #[derive(Clone, PartialEq)]

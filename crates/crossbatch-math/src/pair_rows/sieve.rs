@@ -32,9 +32,10 @@ pub(super) struct Sieve<'a> {
     fallen: Vec<f32>,
 }
 
-/// Largest and smallest products of codes, a lane each, and the references they are of; -1 for none. References are
-/// numbered in f32: beyond 2²⁴ a neighbour may be meant.
+/// Largest and smallest products of codes, a lane each, and the references they are of, counted from the first that is
+/// looked at here (so that f32 numbers them exactly); -1 for none.
 struct Extremes {
+    first: usize,
     most: [f32; LANES],
     most_at: [f32; LANES],
     least: [f32; LANES],
@@ -44,7 +45,13 @@ struct Extremes {
 impl Default for Extremes {
     fn default() -> Self {
         let none = [-1.0; LANES];
-        Self { most: [-NONE; LANES], most_at: none, least: [NONE; LANES], least_at: none }
+        Self { first: 0, most: [-NONE; LANES], most_at: none, least: [NONE; LANES], least_at: none }
+    }
+}
+
+impl Extremes {
+    fn reference(&self, at: f32) -> Option<usize> {
+        (at >= 0.0).then_some(self.first + at as usize)
     }
 }
 
@@ -92,7 +99,11 @@ impl<'a> Sieve<'a> {
             Block::new(&problem.anchors[first * problem.dim..end * problem.dim], problem.dim)
         };
         let blocks: Vec<Block> = stream.packed.blocks().map(block).collect();
-        if !blocks.iter().all(Block::is_finite) {
+        // Nothing may overflow: what is no number must show in its row, and codes would not see it.
+        let (norm, rest) = screen.rows().largest(0, problem.filled);
+        let most = (norm + rest) * problem.filled as f32;
+        let lengths = blocks.iter().map(Block::largest_length);
+        if !blocks.iter().all(Block::is_finite) || !lengths.map(|x| x * most).all(f32::is_finite) {
             return None;
         }
         let lanes = stream.packed.lanes;
@@ -113,7 +124,7 @@ impl<'a> Sieve<'a> {
                 let mut products = vec![0; TILE * LANES];
                 let mut blocks = Vec::new();
                 for block in &this.blocks {
-                    let mut extremes = Extremes::default();
+                    let mut extremes = Extremes { first: tiles[0], ..Extremes::default() };
                     for &first in tiles {
                         let count = TILE.min(problem.filled - first);
                         let products = &mut products[..count * block.width()];
@@ -142,30 +153,26 @@ impl<'a> Sieve<'a> {
         for (at, block) in self.blocks.iter().enumerate() {
             for lane in 0..block.rows() {
                 let anchor = at * stream.packed.block + lane;
-                let mut exact = |reference: f32| {
-                    let reference = (reference >= 0.0).then_some(reference as usize)?;
-                    stream.is_negative_of_all(reference).then(|| {
-                        let row = widened.row(problem.references, problem.dim, reference);
-                        dot::<Portable>(problem.anchor(anchor), row)
-                    })
+                let mut exact = |reference: usize| {
+                    let row = widened.row(problem.references, problem.dim, reference);
+                    dot::<Portable>(problem.anchor(anchor), row)
                 };
-                let mut closest = (-NONE, -1.0);
-                let mut farthest = (NONE, -1.0);
+                let (mut closest, mut farthest) = ((-NONE, None), (NONE, None));
                 for extremes in &looked {
                     let found = &extremes[at];
                     if found.most[lane] > closest.0 {
-                        closest = (found.most[lane], found.most_at[lane]);
+                        closest = (found.most[lane], found.reference(found.most_at[lane]));
                     }
                     if found.least[lane] < farthest.0 {
-                        farthest = (found.least[lane], found.least_at[lane]);
+                        farthest = (found.least[lane], found.reference(found.least_at[lane]));
                     }
                 }
                 // Rounded another way than the stream rounds: a little less than what is there.
                 let slack = block.rounding(lane, norm + rest);
-                if let Some(x) = exact(closest.1) {
+                if let Some(x) = closest.1.map(&mut exact) {
                     self.reached[anchor] = x - slack;
                 }
-                if let Some(x) = exact(farthest.1) {
+                if let Some(x) = farthest.1.map(&mut exact) {
                     self.fallen[anchor] = x + slack;
                 }
             }
@@ -189,7 +196,7 @@ impl<'a> Sieve<'a> {
                 // SAFETY: whole vectors of the row's products and of the extremes; the level was detected.
                 unsafe {
                     let scale = L::splat(this.screen.rows().scale(first + j));
-                    let here = L::splat((first + j) as f32);
+                    let here = L::splat((first - into.first + j) as f32);
                     for v in (0..width).step_by(L::LANES) {
                         let x = L::from_integers(products[v..].as_ptr()).mul(scale);
                         let most = L::load(into.most[v..].as_ptr());

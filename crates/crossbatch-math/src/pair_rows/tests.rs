@@ -641,3 +641,50 @@ fn a_screen_stands_back_where_it_must() {
         }
     }
 }
+
+#[test]
+fn a_screen_does_not_hide_an_overflow() {
+    // Two products overflow and would cancel in more digits.
+    let program = programs()[0];
+    let mut case = Case::new(1, 900, 1, 40, 2);
+    case.references.fill(0.0);
+    (case.references[700], case.references[701]) = (-1.2, 0.9);
+    case.anchors[0] = 3e38;
+    case.codes = vec![-5, 0, -1];
+    let screen = case.screen();
+    let plain = forward(&case.problem(program));
+    let screened = forward(&Problem { screen: Some(&screen), ..case.problem(program) });
+    assert!(plain.values[1].is_nan() && screened.values[1].is_nan());
+}
+
+/// Beyond 2^24 references f32 numbers no longer tell neighbours apart.
+#[test]
+fn a_screen_of_more_references_than_f32_counts() {
+    let filled = 10_923 * 1536 + 4;
+    let mut next = noise(5);
+    let mut references: Vec<f32> = (0..filled).map(|_| 0.3 * next()).collect();
+    references[filled - 1] = 0.95;
+    let mut labels = vec![0; filled];
+    labels[1] = 1;
+    let mut screen = Screen::new(filled, 1);
+    for (slot, row) in references.chunks_exact(1).enumerate() {
+        screen.write(slot, row, None);
+    }
+    let ids = vec![7; filled];
+    let problem = Problem {
+        program: programs()[0],
+        dim: 1,
+        anchors: &[1.0],
+        codes: &[1, 0, -1],
+        thresholds: &[0.5, 0.5],
+        references: Bank::F32(&references),
+        labels: &labels,
+        ids: &ids,
+        weights: None,
+        filled,
+        drop_same_image: false,
+        screen: Some(&screen),
+    };
+    let rows = forward(&problem);
+    assert_eq!((rows.field(0, NEGATIVES), rows.field(0, HARDEST_NEGATIVE)), (1.0, 0.95));
+}

@@ -171,7 +171,7 @@ def kernels(runs):
         for kernel in ("fused", "reference"):
             name = f"kernels-{kind}-{kernel}"
             settings = {**short, "loss.kind": kind, "loss.kernel": kernel}
-            metrics = runs.train(name, recipe="reference/omniglot-memory.toml", data=runs.options.data, **settings)
+            metrics = runs.train(name, recipe="omniglot.toml", data=runs.options.data, **settings)
             found[kernel] = metrics["trained"]
             steps = [line for line in runs.lines(name, 0) if line["event"] == "step"]
             losses[kernel] = [step["loss"] for step in steps]

@@ -7,6 +7,7 @@
 //! Sums belong to stretches of the references whose length hangs on sizes alone, and are folded in order, so that the
 //! result is the same to the bit for any number of threads.
 
+mod block;
 mod classes;
 mod gradient;
 mod negatives;

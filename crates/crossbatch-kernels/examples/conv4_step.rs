@@ -19,7 +19,7 @@ struct Layer {
 }
 
 fn ours(layer: &Layer, input: Tensor<4>, pool: bool) -> Tensor<4> {
-    let options = ConvOptions { stride: [1, 1], padding: [1, 1] };
+    let options = ConvOptions { padding: [1, 1], ..ConvOptions::default() };
     let output = conv2d(input, layer.weight.clone(), None, options);
     let (scale, shift) = (layer.scale.clone(), layer.shift.clone());
     let output = batch_norm_train(

@@ -68,9 +68,21 @@ fn check(shapes: &[Vec<usize>], step: f32, run: impl Fn(&[Tensor<4>]) -> Tensor<
 fn conv2d_gradients() {
     for (stride, padding) in [([1, 1], [1, 1]), ([2, 1], [0, 2]), ([3, 3], [2, 2])] {
         check(&[vec![2, 2, 4, 3], vec![3, 2, 3, 2]], 1e-2, |inputs| {
-            let options = ConvOptions { stride, padding };
+            let options = ConvOptions { stride, padding, ..ConvOptions::default() };
             conv2d(inputs[0].clone(), inputs[1].clone(), None, options)
         });
+    }
+}
+
+#[test]
+fn conv2d_gradients_with_groups_and_dilation() {
+    for (stride, padding, dilation) in [([1, 1], [1, 1], [1, 1]), ([2, 2], [1, 2], [2, 1])] {
+        for (groups, weight) in [(2, vec![6, 2, 3, 2]), (4, vec![4, 1, 3, 3])] {
+            check(&[vec![2, 4, 5, 4], weight], 1e-2, |inputs| {
+                let options = ConvOptions { stride, padding, dilation, groups };
+                conv2d(inputs[0].clone(), inputs[1].clone(), None, options)
+            });
+        }
     }
 }
 

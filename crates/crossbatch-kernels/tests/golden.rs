@@ -82,6 +82,7 @@ fn conv2d_as_in_pytorch(device: &Device) {
         let options = ConvOptions {
             stride: case.stride(),
             padding: case.padding.expect("the case has a padding"),
+            ..ConvOptions::default()
         };
         let run = |device: &Device, track: bool| {
             let follow = |tensor: Tensor<4>| if track { tensor.require_grad() } else { tensor };

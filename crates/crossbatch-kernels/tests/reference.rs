@@ -53,7 +53,26 @@ fn conv2d_agrees() {
         ([2, 3, 23, 21], [8, 3, 7, 7], [2, 2], [3, 3]),
         ([1, 2, 5, 40], [3, 2, 2, 5], [3, 1], [0, 4]),
     ] {
-        let options = ConvOptions { stride, padding };
+        let options = ConvOptions { stride, padding, ..ConvOptions::default() };
+        let inputs = [random(input, 1, &device), random(weight, 2, &device)];
+        let found = both(inputs, |[input, weight]| conv2d(input, weight, None, options));
+        assert_same(found, 2e-6, &format!("{input:?} {weight:?} {options:?}"));
+    }
+}
+
+#[test]
+fn conv2d_agrees_with_groups_and_dilation() {
+    let device = autodiff();
+    for (input, weight, stride, padding, dilation, groups) in [
+        ([2, 6, 9, 11], [6, 1, 3, 3], [1, 1], [1, 1], [1, 1], 6),
+        ([2, 20, 14, 13], [20, 1, 3, 3], [2, 2], [1, 1], [1, 1], 20),
+        ([1, 5, 7, 7], [10, 1, 7, 7], [1, 1], [3, 3], [1, 1], 5),
+        ([2, 8, 9, 8], [12, 2, 3, 3], [2, 1], [1, 0], [1, 1], 4),
+        ([2, 8, 7, 8], [12, 4, 1, 1], [2, 2], [0, 0], [1, 1], 2),
+        ([2, 3, 12, 11], [4, 3, 3, 3], [1, 1], [2, 3], [2, 3], 1),
+        ([1, 4, 12, 11], [4, 1, 3, 2], [2, 1], [2, 0], [2, 4], 4),
+    ] {
+        let options = ConvOptions { stride, padding, dilation, groups };
         let inputs = [random(input, 1, &device), random(weight, 2, &device)];
         let found = both(inputs, |[input, weight]| conv2d(input, weight, None, options));
         assert_same(found, 2e-6, &format!("{input:?} {weight:?} {options:?}"));

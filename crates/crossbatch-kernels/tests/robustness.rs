@@ -4,7 +4,8 @@ use crate::common::{autodiff, options, plain, random, values};
 use burn::tensor::{Device, Tensor};
 use crossbatch_kernels::{ConvOptions, PoolOptions, batch_norm_train, conv2d, max_pool2d};
 
-const SAME: ConvOptions = ConvOptions { stride: [1, 1], padding: [1, 1] };
+const SAME: ConvOptions =
+    ConvOptions { stride: [1, 1], padding: [1, 1], dilation: [1, 1], groups: 1 };
 
 /// All three operations in a row, with the gradients of all inputs.
 fn network(input: Tensor<4>, weight: Tensor<4>, device: &Device) -> Vec<Vec<f64>> {
@@ -143,6 +144,23 @@ fn conv2d_names_bias_and_filters() {
     let device = plain();
     let bias = Some(random([3], 3, &device));
     let _ = conv2d(random([1, 1, 4, 4], 1, &device), random([2, 1, 3, 3], 2, &device), bias, SAME);
+}
+
+#[test]
+#[should_panic(expected = "convolution of an empty batch: input is [0, 1, 4, 4]")]
+fn conv2d_refuses_an_empty_batch() {
+    let device = plain();
+    let input = Tensor::<4>::zeros([0, 1, 4, 4], &device);
+    let _ = conv2d(input, random([1, 1, 3, 3], 2, &device), None, SAME);
+}
+
+#[test]
+#[should_panic(expected = "3 groups must divide 4 channels and 3 filters")]
+fn conv2d_names_groups() {
+    let device = plain();
+    let options = ConvOptions { groups: 3, ..SAME };
+    let _ =
+        conv2d(random([1, 4, 4, 4], 1, &device), random([3, 1, 3, 3], 2, &device), None, options);
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Conv2d {
 
     /// `[B, in, H, W]` to `[B, out, H, W]` (odd kernels, stride 1).
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions { stride: [1, 1], padding: [self.padding; 2] };
+        let options = ConvOptions { padding: [self.padding; 2], ..ConvOptions::default() };
         conv2d(input, self.weight.val(), None, options)
     }
 }

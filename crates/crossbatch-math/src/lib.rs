@@ -7,7 +7,8 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`conv`] | 2-d convolution and both gradients, images in NCHW |
-//! | [`batch_norm`] | batch normalisation with ReLU, training and inference |
+//! | [`batch_norm`] | batch normalisation with residual and ReLU, training and inference |
+//! | [`layer_norm`], [`gelu`], [`normalize`] | what works on rows or elements alone |
 //! | [`pool`] | max-pooling that remembers where the maxima were |
 //! | [`quantised`] | rows of bytes that stand for rows of f32: fast products with a known error |
 //! | [`product`] | products of row-major matrices, and the exact-order dot product that settles ties |
@@ -19,8 +20,11 @@ pub mod batch_norm;
 pub mod conv;
 pub mod counting;
 pub mod fixed;
+pub mod gelu;
 pub mod gram;
 mod lanes;
+pub mod layer_norm;
+pub mod normalize;
 pub mod pair_rows;
 pub mod pool;
 pub mod product;

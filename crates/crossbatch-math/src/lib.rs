@@ -8,14 +8,16 @@
 //! |---|---|
 //! | [`conv`] | 2-d convolution and both gradients, images in NCHW |
 //! | [`batch_norm`] | batch normalisation with residual and ReLU, training and inference |
+//! | [`attention`] | softmax attention, tile by tile |
 //! | [`layer_norm`], [`gelu`], [`normalize`] | what works on rows or elements alone |
-//! | [`pool`] | max-pooling that remembers where the maxima were |
+//! | [`pool`] | maxima that remember where they were, and means, of windows |
 //! | [`quantised`] | rows of bytes that stand for rows of f32: fast products with a known error |
 //! | [`product`] | products of row-major matrices, and the exact-order dot product that settles ties |
 //! | [`fixed`] | products of rows in 32-bit fixed point, and counts of those above thresholds |
 //! | [`gram`] | Gram matrices in f64 |
 //! | [`counting`] | an allocator that says how much memory some work takes |
 
+pub mod attention;
 pub mod batch_norm;
 pub mod conv;
 pub mod counting;

@@ -62,7 +62,7 @@ pub fn forward(shape: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<
     }
     let dim = shape.dim;
     let level = Level::detect();
-    let tiles: Vec<(usize, &[f32], &mut [f32], &mut [f32])> = output
+    let tiles: Vec<_> = output
         .chunks_exact_mut(shape.queries * dim)
         .zip(logs.chunks_exact_mut(shape.queries))
         .zip(q.chunks_exact(shape.queries * dim))

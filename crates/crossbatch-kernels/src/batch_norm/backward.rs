@@ -86,13 +86,16 @@ impl<B: BatchNormOps> Backward<B, 4> for ResidualBackward {
     }
 }
 
+/// Output, mean and variance.
+type Three<B> = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
+
 fn forward<B: BatchNormOps, C: CheckpointStrategy>(
     input: FloatTensor<Autodiff<B, C>>,
     weight: FloatTensor<Autodiff<B, C>>,
     bias: FloatTensor<Autodiff<B, C>>,
     residual: Option<FloatTensor<Autodiff<B, C>>>,
     options: BatchNormOptions,
-) -> (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>) {
+) -> Three<Autodiff<B, C>> {
     let (input, input_node) = input.into_parts();
     let (weight, weight_node) = weight.into_parts();
     let (bias, bias_node) = bias.into_parts();

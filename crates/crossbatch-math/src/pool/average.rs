@@ -150,7 +150,7 @@ fn total(plane: &[f32]) -> f64 {
 pub fn backward(gradient: &[f32], size: [usize; 2], rows: &[Span], columns: &[Span]) -> Vec<f32> {
     let [height, width] = size;
     let area = rows.len() * columns.len();
-    let planes = if area == 0 { 0 } else { gradient.len() / area };
+    let planes = gradient.len().checked_div(area).unwrap_or(0);
     assert_len("gradient", gradient.len(), planes * area);
     check(planes * height * width, size, rows, columns);
     let mut result: Vec<f32> = Vec::with_capacity(planes * height * width);
@@ -210,7 +210,7 @@ fn check(len: usize, size: [usize; 2], rows: &[Span], columns: &[Span]) -> usize
         );
     }
     let area = size[0] * size[1];
-    let planes = if area == 0 { 0 } else { len / area };
+    let planes = len.checked_div(area).unwrap_or(0);
     assert_len("input", len, planes * area);
     planes
 }

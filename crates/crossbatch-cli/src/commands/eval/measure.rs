@@ -59,7 +59,10 @@ pub(super) fn measure(
     let rules = rules(subject, args)?;
     let within = subject.gallery.is_none();
     post::check(&args.post, within)?;
-    let held = memory::held(&subject.queries) + subject.gallery.as_ref().map_or(0, memory::held);
+    // With each metric of each query.
+    let held = 200 * subject.queries.len()
+        + memory::held(&subject.queries)
+        + subject.gallery.as_ref().map_or(0, memory::held);
     let explained = |error| memory::explained(error, held);
     let silent = Options::default().with_cancel(stop);
     let silent = Budget::new(args.memory_budget).limit(silent, held, subject.streams())?;

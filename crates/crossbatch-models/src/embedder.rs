@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Gradients, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
 
@@ -138,12 +138,17 @@ impl Embedder {
 
     /// Images `[B, C, S, S]` to unit vectors `[B, D]`.
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
-        let features = self.pool.forward(self.backbone.forward(images, mode));
+        let features = self.features(images, mode);
         let features = match &self.norm {
             Some(norm) => norm.forward(features),
             None => features,
         };
         l2_normalize(self.head.forward(features))
+    }
+
+    /// Images `[B, C, S, S]` to the pooled features `[B, F]` that the head takes.
+    pub fn features(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        self.pool.forward(self.backbone.forward(images, mode))
     }
 
     /// Its layers, in the order of `forward`.
@@ -167,6 +172,14 @@ impl Embedder {
         // `valid` first: it settles running statistics that the last step left pending.
         self.valid().visit(&mut collector);
         collector.state
+    }
+
+    /// The gradient of every parameter that has one, by name.
+    pub fn gradients(&self, gradients: &Gradients) -> StateDict {
+        let mut collector =
+            GradientCollector { gradients, path: Path::default(), found: StateDict::new() };
+        self.visit(&mut collector);
+        collector.found
     }
 
     /// This network with the values of `state`.
@@ -227,6 +240,34 @@ impl ModuleVisitor for Collector {
         let shape = param.val().dims().to_vec();
         let values = data.try_to_vec::<f32>().expect("parameters are f32");
         self.state.insert(self.path.name(), NamedTensor { shape, values });
+    }
+}
+
+struct GradientCollector<'a> {
+    gradients: &'a Gradients,
+    path: Path,
+    found: StateDict,
+}
+
+impl ModuleVisitor for GradientCollector<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        if !value.is_require_grad() {
+            return;
+        }
+        if let Some(gradient) = value.grad(self.gradients) {
+            let shape = gradient.dims().to_vec();
+            let values = gradient.into_data().try_to_vec().expect("gradients are f32");
+            self.found.insert(self.path.name(), NamedTensor { shape, values });
+        }
     }
 }
 

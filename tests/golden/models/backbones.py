@@ -3,13 +3,14 @@
     python tests/golden/models/backbones.py
 
 Element `i` (row-major) of the tensor that is called `name` in the state dict is
-    offset + scale * sin(0.37 * i + 0.001 * h),
-where `h` is 32-bit FNV-1a of the name, modulo 65,521. Offset 0 and scale sqrt(6 / fan_in) for weights of two or more
+    offset + scale * sin(0.37 * i + 0.011 * i * i + 0.001 * h),
+where `h` is 32-bit FNV-1a of the name, modulo 65,521. Offset 0 and scale 2 / sqrt(fan_in) for weights of two or more
 dimensions (fan_in: the product of all sizes but the first), offset 0 and scale 0.1 for biases and running means,
 offset 1 and scale 0.3 for one-dimensional weights and running variances. Pixel `i` is 0.5 + 0.5 * sin(0.011 * i * i).
 All of it is computed in f64 and rounded to f32. Features are averaged over the image (the classifier is replaced by
 nothing), `loss = sum(features * cos(0.7 * i)) / features`. f64 gives the values, f32 the error that f32 alone makes.
-Of each gradient its length and three products with cos(0.7 * i + k), k = 0, 1, 2, are kept.
+Of each gradient its length and three products with cos(0.7 * i + k), k = 0, 1, 2, divided by the root of its size,
+are kept.
 """
 
 import json
@@ -21,7 +22,7 @@ import torchvision
 from safetensors.torch import save_file
 
 HERE = pathlib.Path(__file__).parent
-BATCH, SIZE = 3, 40
+BATCH, SIZE = 4, 64
 
 
 def number(name):
@@ -38,11 +39,11 @@ def fill(model):
             continue
         offset, scale = 0.0, 0.1
         if tensor.dim() > 1:
-            scale = math.sqrt(6 / tensor[0].numel())
+            scale = 2 / math.sqrt(tensor[0].numel())
         elif name.endswith("weight") or name.endswith("running_var"):
             offset, scale = 1.0, 0.3
         i = torch.arange(tensor.numel(), dtype=torch.float64)
-        values = offset + scale * torch.sin(0.37 * i + 0.001 * number(name))
+        values = offset + scale * torch.sin(0.37 * i + 0.011 * i * i + 0.001 * number(name))
         tensor.copy_(values.reshape(tensor.shape).float())
 
 
@@ -70,7 +71,7 @@ def compute(name, dtype):
     for parameter, tensor in model.named_parameters():
         gradient = tensor.grad.double().flatten()
         i = torch.arange(gradient.numel(), dtype=torch.float64)
-        products = [gradient @ torch.cos(0.7 * i + k) for k in range(3)]
+        products = [gradient @ torch.cos(0.7 * i + k) / math.sqrt(len(i)) for k in range(3)]
         values[f"gradient {parameter}"] = torch.stack([gradient.norm(), *products])
         values[f"gradient {parameter}"].error = gradient
     for buffer, tensor in model.state_dict().items():

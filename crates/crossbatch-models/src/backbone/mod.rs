@@ -259,6 +259,10 @@ impl FromStr for BackboneKind {
 
 /// A network from images `[B, C, S, S]` to features `[B, F, h, w]`.
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it, and all of it is small beside the weights"
+)]
 pub enum Backbone {
     /// See [`Conv4`].
     Conv4(Conv4),

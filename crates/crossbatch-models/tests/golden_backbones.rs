@@ -43,12 +43,15 @@ fn number(name: &str) -> f64 {
     f64::from(hash % 65_521)
 }
 
-fn fill(name: &str, tensor: &mut NamedTensor) {
+fn fill(name: &str, tensor: &mut NamedTensor, names: &[String]) {
+    let normalises = |stem: &str| names.contains(&format!("{stem}running_mean"));
     let (offset, scale) = if tensor.shape.len() > 1 {
         let fan_in: usize = tensor.shape[1..].iter().product();
         (0.0, 2.0 / (fan_in as f64).sqrt())
     } else if name.ends_with("weight") || name.ends_with("running_var") {
         (1.0, 0.3)
+    } else if name.strip_suffix("bias").is_some_and(normalises) {
+        (2.0, 0.1)
     } else {
         (0.0, 0.1)
     };
@@ -71,7 +74,7 @@ fn filled(kind: BackboneKind, golden: &Golden, device: &Device) -> Embedder {
     assert_eq!(found, names, "the same names as PyTorch");
     for (name, tensor) in &mut state {
         if let Some(name) = of(name) {
-            fill(&name, tensor);
+            fill(&name, tensor, &names);
         }
     }
     embedder.load_state_dict(&state).unwrap()

@@ -19,6 +19,7 @@ pub struct MobileNetV3 {
 }
 
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a dozen of them")]
 enum Layer {
     Conv(ConvNorm),
     Residual(Residual),

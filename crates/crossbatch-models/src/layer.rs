@@ -4,7 +4,10 @@ use burn::{
     module::{Module, Param, RunningState},
     tensor::Tensor,
 };
-use crossbatch_kernels::{ConvOptions, batch_norm_inference, batch_norm_train, conv2d};
+pub use crossbatch_kernels::l2_normalize;
+use crossbatch_kernels::{
+    BatchNormOptions, ConvOptions, batch_norm_inference, batch_norm_train, conv2d, linear,
+};
 
 use crate::init::Initializer;
 
@@ -79,24 +82,20 @@ impl BatchNorm2d {
         }
     }
 
+    fn options(&self) -> BatchNormOptions {
+        BatchNormOptions { epsilon: Self::EPSILON, relu: self.relu }
+    }
+
     /// `[B, C, H, W]` to the same shape.
     pub fn forward(&self, input: Tensor<4>, mode: Mode) -> Tensor<4> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
         if mode == Mode::Inference {
             let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
-            return batch_norm_inference(
-                input,
-                weight,
-                bias,
-                mean,
-                variance,
-                Self::EPSILON,
-                self.relu,
-            );
+            return batch_norm_inference(input, weight, bias, mean, variance, None, self.options());
         }
         let [batch, _, height, width] = input.dims();
         let count = (batch * height * width) as f32;
-        let result = batch_norm_train(input, weight, bias, Self::EPSILON, self.relu);
+        let result = batch_norm_train(input, weight, bias, None, self.options());
         if mode == Mode::TrainFrozenStatistics {
             return result.output;
         }
@@ -129,12 +128,6 @@ impl Linear {
 
     /// `[B, in]` to `[B, out]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        input.matmul(self.weight.val().transpose()) + self.bias.val().unsqueeze_dim(0)
+        linear(input, self.weight.val(), Some(self.bias.val()))
     }
-}
-
-/// Rows divided by their length (at least 1e-12, as `torch.nn.functional.normalize`).
-pub fn l2_normalize(rows: Tensor<2>) -> Tensor<2> {
-    let norm = rows.clone().square().sum_dim(1).clamp_min(1e-24).sqrt();
-    rows / norm
 }

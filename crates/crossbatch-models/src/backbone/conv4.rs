@@ -1,5 +1,5 @@
 use burn::{module::Module, tensor::Tensor};
-use crossbatch_kernels::max_pool2d;
+use crossbatch_kernels::{PoolOptions, max_pool2d};
 
 use crate::{
     cost::Tally,
@@ -51,7 +51,7 @@ impl Conv4 {
         let last = self.blocks.len() - 1;
         let features = self.blocks.iter().enumerate().fold(images, |features, (index, block)| {
             let features = block.norm.forward(block.conv.forward(features), mode);
-            if index < last { max_pool2d(features, 2, 2) } else { features }
+            if index < last { max_pool2d(features, PoolOptions::new(2, 2)) } else { features }
         });
         features.flatten(1, 3)
     }

@@ -14,6 +14,7 @@ mod text;
 use std::{
     collections::BTreeMap,
     io::{self, Write},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -21,7 +22,7 @@ pub use error::FileError;
 pub use file_rows::FileRows;
 pub use labels::Labels;
 
-use crate::{Error, Similarity, Values, Vectors, files::replace_file};
+use crate::{Error, Precision, RowSource, Similarity, Values, Vectors, files::replace_file};
 use error::Place;
 
 /// Vectors `[N, D]` with their labels, names and further columns, as they are kept in files.
@@ -325,6 +326,27 @@ impl Embeddings {
     /// The file they were read from, and its format.
     pub fn origin(&self) -> Option<(&Path, FileFormat)> {
         self.origin.as_ref().map(|(path, format)| (path.as_path(), *format))
+    }
+}
+
+/// Vectors in memory, as a side of a search whose other side is not. Reading panics once they are
+/// [taken](Embeddings::take_vectors).
+impl RowSource for Embeddings {
+    fn len(&self) -> usize {
+        self.rows
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn precision(&self) -> Precision {
+        self.values.precision()
+    }
+
+    fn read(&self, rows: Range<usize>, out: &mut [f32]) -> io::Result<()> {
+        out.copy_from_slice(&self.values.range(rows.start * self.dim..rows.end * self.dim));
+        Ok(())
     }
 }
 

@@ -36,7 +36,7 @@ fn main() {
     let path = arguments.next().expect(usage);
     let only = arguments.next().expect(usage);
     let seconds = arguments.next().map_or(0.1, |text| text.parse().expect(usage));
-    let text = std::fs::read_to_string(&path).expect("the layers can be read");
+    let text = fs_err::read_to_string(&path).expect("the layers can be read");
     for (index, line) in text.lines().skip(1).enumerate() {
         let (network, rest) = line.split_once(',').expect("a line has columns");
         if only != "all" && only != network {

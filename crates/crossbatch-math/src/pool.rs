@@ -158,14 +158,16 @@ fn strided<const STRIDE: usize>(
     let [height, width] = shape.input;
     let (kernel, padding) = (shape.kernel, shape.padding);
     let stride = if STRIDE == 0 { shape.stride } else { STRIDE };
+    // A row's candidates side by side, and places as wide as values, so that the search compiles to vectors.
+    let (mut taken, mut at) = (vec![0.0f32; columns], vec![0u32; columns]);
     let lines = output.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
     for (row, (output, places)) in lines.enumerate() {
         output.fill(f32::NEG_INFINITY);
         let rows = inside(row * stride, kernel, padding, height);
         // Where every value is -inf, the first of the window wins all the same.
-        for (column, place) in places.iter_mut().enumerate() {
-            let first = inside(column * stride, kernel, padding, width).start;
-            *place = (rows.start * kernel + first) as u8;
+        for (column, place) in at.iter_mut().enumerate() {
+            let first = padding.saturating_sub(column * stride).min(kernel);
+            *place = (rows.start * kernel + first) as u32;
         }
         for y in rows {
             let line = &input[(row * stride + y - padding) * width..][..width];
@@ -176,16 +178,51 @@ fn strided<const STRIDE: usize>(
                 if first >= end {
                     continue;
                 }
+                let place = (y * kernel + x) as u32;
                 let from = &line[first * stride + x - padding..];
-                let place = (y * kernel + x) as u8;
-                let results = output[first..end].iter_mut().zip(&mut places[first..end]);
-                for (value, (best, at)) in from.iter().step_by(stride).zip(results) {
-                    let better = *value > *best || value.is_nan() & !best.is_nan();
-                    *best = if better { *value } else { *best };
-                    *at = if better { place } else { *at };
+                let (best, at) = (&mut output[first..end], &mut at[first..end]);
+                if STRIDE == 1 {
+                    improve(from, place, best, at);
+                } else {
+                    let taken = &mut taken[..end - first];
+                    take::<STRIDE>(from, stride, taken);
+                    improve(taken, place, best, at);
                 }
             }
         }
+        for (place, at) in places.iter_mut().zip(&at) {
+            *place = *at as u8;
+        }
+    }
+}
+
+/// Every `stride`-th value, from the first on.
+#[inline(always)]
+fn take<const STRIDE: usize>(from: &[f32], stride: usize, taken: &mut [f32]) {
+    if STRIDE == 2 {
+        let (pairs, last) = from.as_chunks::<2>();
+        let last = last.first().copied();
+        let whole = taken.len().min(pairs.len());
+        for (taken, pair) in taken[..whole].iter_mut().zip(pairs) {
+            *taken = pair[0];
+        }
+        if let (Some(taken), Some(last)) = (taken.get_mut(whole), last) {
+            *taken = last;
+        }
+    } else {
+        for (taken, value) in taken.iter_mut().zip(from.iter().step_by(stride)) {
+            *taken = *value;
+        }
+    }
+}
+
+/// Keeps the larger values and their place; NaN wins over numbers.
+#[inline(always)]
+fn improve(values: &[f32], place: u32, best: &mut [f32], at: &mut [u32]) {
+    for ((value, best), at) in values.iter().zip(best).zip(at) {
+        let better = (*value > *best) | (value.is_nan() & !best.is_nan());
+        *best = if better { *value } else { *best };
+        *at = if better { place } else { *at };
     }
 }
 

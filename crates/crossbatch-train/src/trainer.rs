@@ -321,11 +321,17 @@ impl Recipe {
     /// The network that this recipe trains. Call it on a resolved recipe: `data.channels` left out
     /// means 3 here.
     pub fn embedder_config(&self) -> EmbedderConfig {
+        let model = &self.model;
         EmbedderConfig {
-            backbone: self.model.backbone,
+            backbone: model.backbone,
             channels: self.data.channels.unwrap_or(3),
             size: self.data.image_size,
-            embedding: self.model.embedding_size,
+            embedding: model.embedding_size,
+            pooling: model.pooling.unwrap_or(model.backbone.usual_pooling()),
+            last_stride: model.last_stride,
+            head_norm: model.head_norm,
+            frozen_norm: model.freeze_norm,
+            frozen_stages: model.freeze_stages,
         }
     }
 }

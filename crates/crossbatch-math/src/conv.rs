@@ -6,7 +6,8 @@
 //! | path | for |
 //! |---|---|
 //! | `depthwise` | one channel and one filter a group |
-//! | `direct` | all others. No patch matrix is built: every pass copies an image once with its padding, and the inner loops keep a tile of results in registers while they read that copy at one offset a tap |
+//! | `patches` | kernels of one pixel, kernels that do not overlap, and few pixels under many weights: `gemm` on a patch matrix, or on the image itself where that is the same |
+//! | `direct` | all others. Every pass copies an image once with its padding, and the inner loops keep a tile of results in registers while they read that copy at one offset a tap |
 //!
 //! Every element is summed in an order that depends on the shapes only, so results are the same to the
 //! bit for any number of threads. Work is shared over rayon's current pool.
@@ -48,7 +49,7 @@ fn forward_at(
     if shape.depthwise() {
         return depthwise::forward(level, shape, input, weight, bias);
     }
-    if patches_for(Pass::Forward, shape) {
+    if patches::fit(shape) {
         return patches::forward(shape, input, weight, bias);
     }
     direct::forward(level, shape, input, weight, bias)
@@ -75,7 +76,7 @@ fn input_gradient_at(
     if shape.depthwise() {
         return depthwise::input_gradient(level, shape, gradient, weight);
     }
-    if patches_for(Pass::ToInput, shape) {
+    if patches::fit(shape) {
         return patches::input_gradient(shape, gradient, weight);
     }
     direct::input_gradient(level, shape, gradient, weight)
@@ -102,7 +103,7 @@ fn weight_gradient_at(
     if shape.depthwise() {
         return depthwise::weight_gradient(level, shape, input, gradient);
     }
-    if patches_for(Pass::ToWeight, shape) {
+    if patches::fit(shape) {
         return patches::weight_gradient(shape, input, gradient);
     }
     direct::weight_gradient(level, shape, input, gradient)
@@ -138,16 +139,6 @@ pub fn bias_gradient(shape: &ConvShape, gradient: &[f32]) -> Vec<f32> {
             sums.iter().sum::<f64>() as f32
         })
         .collect()
-}
-
-enum Pass {
-    Forward,
-    ToInput,
-    ToWeight,
-}
-
-fn patches_for(_pass: Pass, shape: &ConvShape) -> bool {
-    shape.groups == 1 && std::env::var("PATCHES").is_ok()
 }
 
 fn assert_len(what: &str, found: usize, expected: usize) {

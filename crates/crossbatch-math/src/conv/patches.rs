@@ -18,6 +18,21 @@ const COLUMNS: usize = 256;
 /// Terms that one task of the weight gradient has at least.
 const TERMS: usize = 64;
 
+/// Output pixels of an image up to which patches pay, if the weights are [`MANY_WEIGHTS`].
+const FEW_PIXELS: usize = 64;
+
+/// Weights that no longer fit the second-level cache.
+const MANY_WEIGHTS: usize = 512 * 1024;
+
+/// Whether this is the faster path: every pixel is in one patch, or the weights outweigh the pixels.
+pub(super) fn fit(shape: &ConvShape) -> bool {
+    let [rows, columns] = shape.output();
+    let apart =
+        (0..2).all(|axis| shape.dilation[axis] == 1 && shape.kernel[axis] <= shape.stride[axis]);
+    shape.groups == 1
+        && (apart || rows * columns <= FEW_PIXELS && shape.weight_len() >= MANY_WEIGHTS)
+}
+
 /// A patch matrix: some images, and some output rows of each (all of them if there is more than one image).
 #[derive(Clone, Debug)]
 struct Task {

@@ -21,6 +21,10 @@ const FLUSH: usize = 4096;
 /// Elements below which work is not shared out.
 const SMALL: usize = 16 * 1024;
 
+/// Pixels of a channel of an image below which a channel's images are copied together before they are added up: short
+/// stretches would be left-overs of vectors.
+const SHORT: usize = 256;
+
 /// Sizes of a batch-normalisation input, `[batch, channels, area]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchNormShape {
@@ -102,8 +106,8 @@ fn forward_at(
     let (mean, variance) = (0..shape.channels)
         .into_par_iter()
         .with_min_len(shape.channels_per_task())
-        .map(|channel| {
-            let (mean, variance) = channel_statistics(level, shape, input, channel);
+        .map_init(Vec::new, |scratch, channel| {
+            let (mean, variance) = channel_statistics(level, shape, input, channel, scratch);
             let line = Line::new(parameters, mean, variance, channel);
             for image in 0..shape.batch {
                 let range = shape.range(image, channel);
@@ -128,7 +132,9 @@ pub fn statistics(shape: &BatchNormShape, input: &[f32]) -> Statistics {
     let (mean, variance) = (0..shape.channels)
         .into_par_iter()
         .with_min_len(shape.channels_per_task())
-        .map(|channel| channel_statistics(level, shape, input, channel))
+        .map_init(Vec::new, |scratch, channel| {
+            channel_statistics(level, shape, input, channel, scratch)
+        })
         .unzip();
     Statistics { mean, variance }
 }
@@ -303,19 +309,20 @@ fn backward_into<'a>(
     let (weight, bias) = (0..shape.channels)
         .into_par_iter()
         .with_min_len(shape.channels_per_task())
-        .map(|channel| {
+        .map_init(<[Vec<f32>; 2]>::default, |[scratch, more_scratch], channel| {
             let mean = statistics.mean[channel];
             let line = Line::new(parameters, mean, statistics.variance[channel], channel);
             let mut sums = Sums::default();
-            for image in 0..shape.batch {
-                let pixels = &input[shape.range(image, channel)];
-                for (gradient, pixels) in
-                    read(image, channel).chunks(FLUSH).zip(pixels.chunks(FLUSH))
-                {
+            let gradients = pieces(shape, |image| read(image, channel), scratch);
+            let inputs = pieces(shape, |image| &input[shape.range(image, channel)], more_scratch);
+            for (gradient, pixels) in gradients.iter().zip(&inputs) {
+                for (gradient, pixels) in gradient.chunks(FLUSH).zip(pixels.chunks(FLUSH)) {
                     sums.make_room(pixels.len());
                     add_gradients(level, gradient, pixels, &line, &mut sums);
                 }
             }
+            // `change` makes other use of what `read` gave.
+            drop(gradients);
             let [total, weighted] = sums.total();
             // dx = scale · (dz − mean(dz) − x̂ · mean(dz · x̂)), with dz · (x − mean) summed so far.
             let inverse = f64::from(line.inverse);
@@ -431,20 +438,36 @@ impl Sums {
     }
 }
 
+/// The pixels of a channel, image by image, or all together in `scratch` where images are small.
+fn pieces<'a>(
+    shape: &BatchNormShape,
+    read: impl Fn(usize) -> &'a [f32],
+    scratch: &'a mut Vec<f32>,
+) -> Vec<&'a [f32]> {
+    if shape.area >= SHORT || shape.batch < 2 {
+        return (0..shape.batch).map(read).collect();
+    }
+    scratch.clear();
+    for image in 0..shape.batch {
+        scratch.extend_from_slice(read(image));
+    }
+    vec![scratch.as_slice()]
+}
+
 fn channel_statistics(
     level: Level,
     shape: &BatchNormShape,
     input: &[f32],
     channel: usize,
+    scratch: &mut Vec<f32>,
 ) -> (f32, f32) {
     let count = (shape.batch * shape.area) as f64;
+    let pieces = pieces(shape, |image| &input[shape.range(image, channel)], scratch);
     let sum = |center: f32| {
         let mut sums = Sums::default();
-        for image in 0..shape.batch {
-            for pixels in input[shape.range(image, channel)].chunks(FLUSH) {
-                sums.make_room(pixels.len());
-                add_powers(level, pixels, center, &mut sums);
-            }
+        for pixels in pieces.iter().flat_map(|piece| piece.chunks(FLUSH)) {
+            sums.make_room(pixels.len());
+            add_powers(level, pixels, center, &mut sums);
         }
         sums.total()
     };

@@ -121,22 +121,29 @@ fn means(input: &[f32], line: &mut [f32], rows: &[Span], columns: &[Span], outpu
     }
 }
 
-/// A plane's sum, in lanes that are emptied into f64.
+/// A plane's sum, in lanes that are emptied into f64; the lanes are added as a fixed tree.
 #[inline(always)]
 fn total(plane: &[f32]) -> f64 {
     let mut total = 0.0;
-    for piece in plane.chunks(2048) {
-        let mut lanes = [0.0f32; 32];
-        let (whole, rest) = piece.as_chunks::<32>();
+    for piece in plane.chunks(1024) {
+        let mut lanes = [0.0f32; 16];
+        let (whole, rest) = piece.as_chunks::<16>();
         for chunk in whole {
-            for lane in 0..32 {
+            for lane in 0..16 {
                 lanes[lane] += chunk[lane];
             }
         }
         for (lane, value) in lanes.iter_mut().zip(rest) {
             *lane += value;
         }
-        total += lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>();
+        let mut half = 8;
+        while half > 0 {
+            for lane in 0..half {
+                lanes[lane] += lanes[lane + half];
+            }
+            half /= 2;
+        }
+        total += f64::from(lanes[0]);
     }
     total
 }

@@ -49,6 +49,11 @@ impl BatchNormShape {
         self.len() == 0
     }
 
+    /// Whether a channel's images are worked on together.
+    fn is_short(&self) -> bool {
+        (1..SHORT).contains(&self.area) && self.batch > 1
+    }
+
     /// Channels that are worth a task.
     fn channels_per_task(&self) -> usize {
         (SMALL / (self.batch * self.area).max(1)).max(1)
@@ -313,22 +318,31 @@ fn backward_into<'a>(
             let mean = statistics.mean[channel];
             let line = Line::new(parameters, mean, statistics.variance[channel], channel);
             let mut sums = Sums::default();
-            let gradients = pieces(shape, |image| read(image, channel), scratch);
-            let inputs = pieces(shape, |image| &input[shape.range(image, channel)], more_scratch);
-            for (gradient, pixels) in gradients.iter().zip(&inputs) {
-                for (gradient, pixels) in gradient.chunks(FLUSH).zip(pixels.chunks(FLUSH)) {
-                    sums.make_room(pixels.len());
-                    add_gradients(level, gradient, pixels, &line, &mut sums);
+            let together = shape.is_short();
+            {
+                let gradients = pieces(shape, |image| read(image, channel), scratch);
+                let inputs =
+                    pieces(shape, |image| &input[shape.range(image, channel)], more_scratch);
+                for (gradient, pixels) in gradients.iter().zip(&inputs) {
+                    for (gradient, pixels) in gradient.chunks(FLUSH).zip(pixels.chunks(FLUSH)) {
+                        sums.make_room(pixels.len());
+                        add_gradients(level, gradient, pixels, &line, &mut sums);
+                    }
                 }
             }
-            // `change` makes other use of what `read` gave.
-            drop(gradients);
             let [total, weighted] = sums.total();
             // dx = scale · (dz − mean(dz) − x̂ · mean(dz · x̂)), with dz · (x − mean) summed so far.
             let inverse = f64::from(line.inverse);
             let slope = -weighted * inverse * inverse / count;
             let offset = -total / count;
             let (slope, offset) = (slope as f32, offset as f32);
+            if together {
+                input_gradients(level, scratch, more_scratch, &line, slope, offset);
+                for (image, part) in scratch.chunks_exact(shape.area).enumerate() {
+                    change(image, channel, &|gradient| gradient.copy_from_slice(part));
+                }
+                return ((weighted * inverse) as f32, total as f32);
+            }
             for image in 0..shape.batch {
                 let pixels = &input[shape.range(image, channel)];
                 change(image, channel, &|gradient| {
@@ -444,7 +458,7 @@ fn pieces<'a>(
     read: impl Fn(usize) -> &'a [f32],
     scratch: &'a mut Vec<f32>,
 ) -> Vec<&'a [f32]> {
-    if shape.area >= SHORT || shape.batch < 2 {
+    if !shape.is_short() {
         return (0..shape.batch).map(read).collect();
     }
     scratch.clear();

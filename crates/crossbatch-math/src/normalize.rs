@@ -30,8 +30,8 @@ pub fn forward(input: &[f32], dim: usize) -> (Vec<f32>, Vec<f32>) {
             // NaN stays NaN: `max` would hide it.
             let norm = if norm < LEAST { LEAST } else { norm };
             *length = norm as f32;
-            let factor = 1.0 / norm;
-            for_level!(level, scale(from: &[f32], factor: f64, to: &mut [f32]));
+            let norm = *length;
+            for_level!(level, divide(from: &[f32], norm: f32, to: &mut [f32]));
         });
     (output, lengths)
 }
@@ -69,11 +69,10 @@ pub fn backward(output: &[f32], lengths: &[f32], gradient: &[f32], dim: usize) -
     result
 }
 
-/// `x · factor`.
 #[inline(always)]
-fn scale(from: &[f32], factor: f64, to: &mut [f32]) {
+fn divide(from: &[f32], by: f32, to: &mut [f32]) {
     for (to, from) in to.iter_mut().zip(from) {
-        *to = (f64::from(*from) * factor) as f32;
+        *to = from / by;
     }
 }
 

@@ -136,6 +136,22 @@ impl Embedder {
         Self { backbone, pool, norm, head: Linear::new(&mut init, features, config.embedding) }
     }
 
+    /// A ResNet-18 with `width` channels in its first layer, for tests on small files.
+    #[cfg(test)]
+    pub(crate) fn thin_resnet(config: &EmbedderConfig, width: usize, device: &Device) -> Self {
+        let plan = crate::backbone::ResNetPlan {
+            blocks: [2; 4],
+            bottleneck: false,
+            width,
+            last_stride: 2,
+        };
+        let mut init = Initializer::new(0, device);
+        let network = crate::backbone::ResNet::new(&mut init, config.channels, &plan, 0);
+        let pool = Pool::new(&mut init, config.pooling);
+        let head = Linear::new(&mut init, plan.features(), config.embedding);
+        Self { backbone: Backbone::ResNet(network), pool, norm: None, head }
+    }
+
     /// Images `[B, C, S, S]` to unit vectors `[B, D]`.
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
         let features = self.features(images, mode);

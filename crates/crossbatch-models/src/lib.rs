@@ -18,6 +18,7 @@
 mod backbone;
 mod cost;
 mod embedder;
+mod import;
 mod init;
 mod layer;
 mod pooling;
@@ -26,6 +27,7 @@ mod weights;
 pub use backbone::{Backbone, BackboneKind, Conv4, ResNet};
 pub use cost::NetworkCost;
 pub use embedder::{Embedder, EmbedderConfig};
+pub use import::{ImportReport, Misfit, read_weights};
 pub use layer::{BatchNorm2d, Conv2d, LayerNorm, Linear, Mode, l2_normalize};
 pub use pooling::Pooling;
 pub use weights::{

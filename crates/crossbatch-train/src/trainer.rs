@@ -14,7 +14,7 @@ use crossbatch::{
     Memory, MomentumTwin, Objective, ObjectiveConfig, ObjectiveOutput, PairStatistics, Rows,
 };
 use crossbatch_data::{EpochPlan, plan_epoch};
-use crossbatch_models::{Embedder, EmbedderConfig};
+use crossbatch_models::{Embedder, EmbedderConfig, ImportReport, read_weights};
 
 use crate::{
     checkpoint::{self, Position},
@@ -54,7 +54,7 @@ impl<'a> Trainer<'a> {
             return Err(Error::NoSuchStorage { storage });
         }
         let dim = recipe.model.embedding_size;
-        let embedder = Embedder::new(&recipe.embedder_config(), recipe.seed, &device);
+        let (embedder, _) = initial_embedder(recipe, &device)?;
         let step = Step {
             optimizer: optimizer(&recipe.optimizer),
             objective: objective(recipe, data.classes, &device),
@@ -207,6 +207,25 @@ impl<'a> Trainer<'a> {
             _ => Ok(None),
         }
     }
+}
+
+/// The network before its first step: random, or with the backbone's published weights, and what was taken of those.
+///
+/// # Errors
+///
+/// If the weights cannot be read or belong to another network.
+pub(crate) fn initial_embedder(
+    recipe: &Recipe,
+    device: &Device,
+) -> Result<(Embedder, Option<ImportReport>), Error> {
+    let config = recipe.embedder_config();
+    let embedder = Embedder::new(&config, recipe.seed, device);
+    let Some(path) = &recipe.model.weights else { return Ok((embedder, None)) };
+    let wrong = |source| Error::Weights { path: path.clone(), source };
+    let state = read_weights(path).map_err(wrong)?;
+    let (embedder, report) =
+        embedder.import_backbone(&config, &state, recipe.model.grey_from_colour).map_err(wrong)?;
+    Ok((embedder, Some(report)))
 }
 
 /// What is minimised.

@@ -97,6 +97,22 @@ impl BackboneKind {
         }
     }
 
+    /// The parameter that sees the image, in PyTorch's names.
+    pub(crate) fn stem(self) -> &'static str {
+        match self {
+            Self::Conv4 => "blocks.0.conv.weight",
+            _ => "conv1.weight",
+        }
+    }
+
+    /// How the names begin that published weights have besides, for their classifier.
+    pub(crate) fn classifier(self) -> &'static [&'static str] {
+        match self {
+            Self::Conv4 => &[],
+            _ => &["fc."],
+        }
+    }
+
     /// Channels of its features.
     pub fn channels(self) -> usize {
         self.resnet(2).map_or(conv4::WIDTH, |plan| plan.features())

@@ -200,6 +200,8 @@ pub struct ModelRecipe {
     /// Weights that the backbone starts from: a PyTorch or safetensors file. Left out: random ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
+    /// Whether a network for one channel takes the sum over the three of `weights`. Default false.
+    pub grey_from_colour: bool,
 }
 
 impl Default for ModelRecipe {
@@ -213,6 +215,7 @@ impl Default for ModelRecipe {
             freeze_norm: false,
             freeze_stages: 0,
             weights: None,
+            grey_from_colour: false,
         }
     }
 }

@@ -110,7 +110,7 @@ impl EmbedderConfig {
         Ok(())
     }
 
-    fn features(&self) -> usize {
+    pub(crate) fn features(&self) -> usize {
         let channels = self.backbone.channels();
         match self.pooling {
             Pooling::Flatten => channels * (self.size / 8).pow(2),
@@ -139,8 +139,20 @@ impl Embedder {
     ///
     /// If [`EmbedderConfig::check`] refuses the configuration.
     pub fn new(config: &EmbedderConfig, seed: u64, device: &Device) -> Self {
+        Self::from_initializer(config, Initializer::new(seed, device))
+    }
+
+    /// A network whose random values are all 0: for its shape, or to load weights into.
+    ///
+    /// # Panics
+    ///
+    /// As [`new`](Self::new).
+    pub fn blank(config: &EmbedderConfig, device: &Device) -> Self {
+        Self::from_initializer(config, Initializer::blank(device))
+    }
+
+    fn from_initializer(config: &EmbedderConfig, mut init: Initializer<'_>) -> Self {
         config.check().unwrap_or_else(|reason| panic!("{reason}"));
-        let mut init = Initializer::new(seed, device);
         let backbone = Backbone::new(config, &mut init);
         let pool = Pool::new(&mut init, config.pooling);
         let features = config.features();
@@ -187,6 +199,10 @@ impl Embedder {
             tally.layer_norm();
         }
         tally.linear(&self.head);
+    }
+
+    pub(crate) fn backbone(&self) -> &Backbone {
+        &self.backbone
     }
 
     /// Where the parameters are.

@@ -3,12 +3,15 @@
 mod bench;
 mod data;
 mod embed;
+mod export;
 pub(crate) mod eval;
 pub(crate) mod losses;
+mod models;
 mod plan;
 mod recipe;
 mod search;
 mod train;
+mod weights;
 
 use std::{path::Path, process::ExitCode, sync::atomic::Ordering};
 
@@ -16,7 +19,7 @@ use anyhow::{Context, bail};
 use crossbatch_train::{Recipe, Report, RunFolder, TrainedModel};
 
 use crate::{
-    args::{Args, BenchCommand, Command, Common, DataCommand, Weights},
+    args::{Args, BenchCommand, Command, Common, DataCommand, Weights, WeightsCommand},
     printer::Printer,
 };
 
@@ -31,6 +34,10 @@ pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Data(DataCommand::List(args)) => data::list(args, common, printer),
         Command::Data(DataCommand::Show(args)) => data::show(args, common, printer),
         Command::Losses(args) => losses::run(args, printer),
+        Command::Models(args) => models::run(args, printer),
+        Command::Weights(WeightsCommand::List(args)) => weights::list(args, printer),
+        Command::Weights(WeightsCommand::Fetch(args)) => weights::fetch(args, printer),
+        Command::Export(args) => export::run(args, common, printer),
         Command::Bench(BenchCommand::Memory(args)) => bench::memory(args, common, printer),
     }?;
     Ok(ExitCode::SUCCESS)

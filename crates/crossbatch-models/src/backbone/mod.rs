@@ -161,6 +161,24 @@ impl BackboneKind {
         }
     }
 
+    /// Who defined it, in a line.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::Conv4 => "four 3x3 convolutions of 64 channels, for small images",
+            Self::ResNet18 | Self::ResNet34 => "residual network; torchvision's names",
+            Self::ResNet50 | Self::ResNet101 => "residual network with bottlenecks; torchvision's names",
+            Self::GoogLeNet => "GoogLeNet with batch normalisation; torchvision's names",
+            Self::BnInception => "Inception of the batch normalisation paper; names of our own",
+            Self::VitS16 | Self::VitB16 => "vision transformer; timm's names",
+            Self::Dinov2S14 | Self::Dinov2B14 => "DINOv2's vision transformer; timm's names",
+            Self::Dinov2S14Registers | Self::Dinov2B14Registers => {
+                "DINOv2's vision transformer with registers; timm's names"
+            }
+            Self::ConvNextT => "ConvNeXt-T; torchvision's names",
+            Self::MobileNetV3Small | Self::MobileNetV3Large => "MobileNetV3; torchvision's names",
+        }
+    }
+
     /// How its features become a row, where nothing else is said.
     pub fn usual_pooling(self) -> Pooling {
         match self {

@@ -34,8 +34,7 @@ pub struct Published {
 
 const IMAGENET: ([f64; 3], [f64; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 const HALF: ([f64; 3], [f64; 3]) = ([0.5; 3], [0.5; 3]);
-const TORCHVISION: &str =
-    "torchvision is BSD-3-Clause and names no licence of the weights, which were trained on ImageNet";
+const TORCHVISION: &str = "torchvision is BSD-3-Clause and names no licence of the weights, which were trained on ImageNet";
 const APACHE: &str = "Apache-2.0";
 
 /// A file of torchvision's: name, backbone, file name with its checksum's digits, MiB, side before the cut.

@@ -28,6 +28,7 @@ impl<'a> Initializer<'a> {
             device,
             frozen: false,
             frozen_norm: false,
+            blank: false,
         }
     }
 

@@ -22,6 +22,7 @@ mod embedder;
 mod import;
 mod init;
 mod layer;
+mod onnx;
 mod pooling;
 mod weights;
 

@@ -3,8 +3,8 @@
 mod bench;
 mod data;
 mod embed;
-mod export;
 pub(crate) mod eval;
+mod export;
 pub(crate) mod losses;
 mod models;
 mod plan;

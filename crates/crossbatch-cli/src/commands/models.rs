@@ -72,7 +72,12 @@ fn json(models: &[(BackboneKind, BackboneFacts)]) -> anyhow::Result<String> {
 fn csv(models: &[(BackboneKind, BackboneFacts)]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
-        "name", "parameters", "forward_flops", "image_size", "features", "weights",
+        "name",
+        "parameters",
+        "forward_flops",
+        "image_size",
+        "features",
+        "weights",
     ])?;
     for (kind, facts) in models {
         writer.write_record([

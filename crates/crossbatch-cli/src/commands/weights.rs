@@ -13,7 +13,8 @@ pub(crate) fn list(args: &WeightsListArgs, printer: &Printer) -> anyhow::Result<
     let text = match args.format {
         Format::Table => text(),
         Format::Json => {
-            serde_json::to_string_pretty(&json!({ "format_version": 1, "weights": PUBLISHED }))? + "\n"
+            serde_json::to_string_pretty(&json!({ "format_version": 1, "weights": PUBLISHED }))?
+                + "\n"
         }
         Format::Csv => csv()?,
     };
@@ -48,7 +49,8 @@ fn text() -> String {
 
 fn csv() -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["name", "backbone", "url", "mib", "sha256", "licence", "size", "resize"])?;
+    writer
+        .write_record(["name", "backbone", "url", "mib", "sha256", "licence", "size", "resize"])?;
     for file in &PUBLISHED {
         writer.write_record([
             file.name,

@@ -9,6 +9,7 @@
 //! | [`conv`] | 2-d convolution and both gradients, images in NCHW |
 //! | [`batch_norm`] | batch normalisation with ReLU, training and inference |
 //! | [`pool`] | max-pooling that remembers where the maxima were |
+//! | [`optimizer`] | steps of Adam, AdamW and gradient descent, in place |
 //! | [`quantised`] | rows of bytes that stand for rows of f32: fast products with a known error |
 //! | [`product`] | products of row-major matrices, and the exact-order dot product that settles ties |
 //! | [`fixed`] | products of rows in 32-bit fixed point, and counts of those above thresholds |
@@ -21,6 +22,7 @@ pub mod counting;
 pub mod fixed;
 pub mod gram;
 mod lanes;
+pub mod optimizer;
 pub mod pair_rows;
 pub mod pool;
 pub mod product;

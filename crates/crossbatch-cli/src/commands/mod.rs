@@ -38,7 +38,12 @@ pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Weights(WeightsCommand::List(args)) => weights::list(args, printer),
         Command::Weights(WeightsCommand::Fetch(args)) => weights::fetch(args, printer),
         Command::Export(args) => export::run(args, common, printer),
-        Command::Bench(BenchCommand::Memory(args)) => bench::memory(args, common, printer),
+        Command::Bench(bench) => match &bench.command {
+            None => bench::overview::run(bench.format, common, printer),
+            Some(BenchCommand::Memory(args)) => bench::memory(args, common, printer),
+            Some(BenchCommand::Step(args)) => bench::model::step(args, common, printer),
+            Some(BenchCommand::Infer(args)) => bench::model::infer(args, common, printer),
+        },
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::archive::Archive;
-use crate::decode::{ImageSpec, decode_bytes, decode_rgb_bytes};
+use crate::decode::{ImageSpec, Raster, decode_bytes, decode_rgb_bytes};
 use crate::error::Error;
 use crate::glyphs::GlyphSet;
 
@@ -25,6 +25,19 @@ impl ImageSource {
             }
             _ => decode_bytes(name, &self.bytes()?, spec),
         }
+    }
+
+    /// The whole picture, grey where the network is. Glyphs are drawn at twice the network's size.
+    pub(crate) fn raster(&self, name: &str, spec: &ImageSpec) -> Result<Raster, Error> {
+        let raster = match self {
+            Self::Glyph { set, class, image } => {
+                let side = 2 * spec.size;
+                let pixels = set.draw(*class, *image, side);
+                Raster { width: side, height: side, channels: 1, pixels }
+            }
+            _ => Raster::decode(name, &self.bytes()?, spec.decode)?,
+        };
+        Ok(raster.for_network(spec.channels))
     }
 
     /// `[side, side, 3]`, interleaved.

@@ -38,21 +38,21 @@ mod normalize;
 mod pair_rows;
 mod pool;
 
-pub use attention::attention;
+pub use attention::{AttentionOps, attention};
 pub use batch_norm::{
     BatchNormOps, BatchNormOptions, BatchNormOutput, batch_norm_inference, batch_norm_train,
 };
 pub use conv2d::{Conv2dOps, ConvOptions, conv2d};
 pub use device::gpu;
-pub use gelu::gelu;
-pub use layer_norm::{layer_norm, layer_norm_channels};
+pub use gelu::{GeluOps, gelu};
+pub use layer_norm::{LayerNormOps, layer_norm, layer_norm_channels};
 pub use linear::linear;
-pub use normalize::l2_normalize;
+pub use normalize::{NormalizeOps, l2_normalize};
 pub use pair_rows::{
     Anchors, PairRows, PairRowsOps, PairRowsOptions, References, Screen, pair_rows,
     pair_rows_reference, program,
 };
 pub use pool::{
-    PoolOps, PoolOptions, adaptive_average_pool2d, average_pool2d, global_average_pool,
-    global_max_pool, max_pool2d,
+    AveragePoolOps, AverageWindows, PoolOps, PoolOptions, adaptive_average_pool2d, average_pool2d,
+    global_average_pool, global_max_pool, max_pool2d,
 };

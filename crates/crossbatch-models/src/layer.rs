@@ -5,7 +5,9 @@ use burn::{
     tensor::Tensor,
 };
 pub use crossbatch_kernels::l2_normalize;
-use crossbatch_kernels::{BatchNormOptions, ConvOptions, linear, batch_norm_inference, batch_norm_train, conv2d};
+use crossbatch_kernels::{
+    BatchNormOptions, ConvOptions, batch_norm_inference, batch_norm_train, conv2d, linear,
+};
 
 use crate::init::Initializer;
 
@@ -89,15 +91,7 @@ impl BatchNorm2d {
         let (weight, bias) = (self.weight.val(), self.bias.val());
         if mode == Mode::Inference {
             let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
-            return batch_norm_inference(
-                input,
-                weight,
-                bias,
-                mean,
-                variance,
-                None,
-                self.options(),
-            );
+            return batch_norm_inference(input, weight, bias, mean, variance, None, self.options());
         }
         let [batch, _, height, width] = input.dims();
         let count = (batch * height * width) as f32;

@@ -49,8 +49,8 @@ impl<'a> Options<'a> {
         Self { cancel: Some(flag), ..self }
     }
 
-    /// Keeps working memory below `bytes`: everything but the vectors and labels that the caller holds and the answer.
-    /// Where the smallest possible blocks need more, the answer is [`Error::Memory`] with what would do. Without a budget
+    /// Keeps memory below `bytes`: everything but the vectors and labels that the caller holds, and the answer of a search;
+    /// the ranks of all positives count. Where the smallest possible blocks need more, the answer is [`Error::Memory`] with what would do. Without a budget
     /// blocks are as large as is fast.
     pub fn with_memory(self, bytes: usize) -> Self {
         Self { memory: Some(bytes), ..self }

@@ -46,9 +46,9 @@ pub fn rank(
 ) -> Result<Ranking, Error> {
     check_sides(queries, gallery)?;
     let positives = Positives::new(relation, queries.len(), gallery.len())?;
-    let (whole, options) = (Gallery::Memory(gallery), options.less(positives.bytes())?);
+    let whole = Gallery::Memory(gallery);
+    let (mut ranking, options) = empty_ranking(&positives, queries.len(), options)?;
     let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
-    let mut ranking = Ranking::with_capacity(queries.len());
     rank_queries(queries, 0, &whole, &positives, &options, &tally, &mut ranking)?;
     tally.finish();
     Ok(ranking)
@@ -71,10 +71,9 @@ pub fn rank_source(
 ) -> Result<Ranking, Error> {
     check_dims(queries.dim(), gallery)?;
     let positives = Positives::new(relation, queries.len(), gallery.len())?;
-    let options = options.less(positives.bytes())?;
+    let (mut ranking, options) = empty_ranking(&positives, queries.len(), options)?;
     let (blocks, rest) = blocks(gallery, &options)?;
     let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
-    let mut ranking = Ranking::with_capacity(queries.len());
     rank_queries(queries, 0, &blocks, &positives, &rest, &tally, &mut ranking)
         .map_err(|error| options.halved(&rest, error))?;
     tally.finish();
@@ -116,11 +115,10 @@ pub fn rank_sources(
 ) -> Result<Ranking, Error> {
     check_dims(queries.dim(), gallery)?;
     let positives = Positives::new(relation, queries.len(), gallery.len())?;
-    let options = options.less(positives.bytes())?;
+    let (mut ranking, options) = empty_ranking(&positives, queries.len(), options)?;
     let (blocks, rest) = blocks(gallery, &options)?;
     let (stretches, rest) = stretches(queries, &rest)?;
     let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
-    let mut ranking = Ranking::with_capacity(queries.len());
     for rows in stretches {
         let base = rows.start;
         let rows = read_rows(queries, rows, similarity, &rest)?;
@@ -129,6 +127,18 @@ pub fn rank_sources(
     }
     tally.finish();
     Ok(ranking)
+}
+
+/// Room for the ranks of all queries, and what that and the relation leave of the memory.
+fn empty_ranking<'o>(
+    positives: &Positives<'_>,
+    queries: usize,
+    options: &Options<'o>,
+) -> Result<(Ranking, Options<'o>), Error> {
+    let pairs = (0..queries).map(|query| positives.at_most(query)).sum();
+    let held = positives.bytes().saturating_add(Ranking::bytes(queries, pairs));
+    let rest = options.less(held)?;
+    Ok((Ranking::with_capacity(queries, pairs), rest))
 }
 
 /// Checks a gallery that is read.
@@ -362,7 +372,7 @@ mod tests {
         let tally = options.tally(1, 1);
         count_block(queries, gallery, 0, &mut wanted, &options, &tally, Some(plan)).unwrap();
         wanted.take_ignored(&positives, queries, gallery, 0, &options).unwrap();
-        let mut ranking = Ranking::with_capacity(0);
+        let mut ranking = Ranking::with_capacity(0, 0);
         wanted.append_to(&mut ranking);
         ranking
     }

@@ -51,11 +51,16 @@ impl Ranking {
         Ok(Self { offsets, ranks: ranks.concat(), met: met.to_vec() })
     }
 
-    /// Of no query, with room for `queries` of them.
-    pub(crate) fn with_capacity(queries: usize) -> Self {
+    /// Of no query, with room for `queries` of them with `pairs` positives in all.
+    pub(crate) fn with_capacity(queries: usize, pairs: usize) -> Self {
         let mut offsets = Vec::with_capacity(queries + 1);
         offsets.push(0);
-        Self { offsets, ranks: Vec::new(), met: Vec::with_capacity(queries) }
+        Self { offsets, ranks: Vec::with_capacity(pairs), met: Vec::with_capacity(queries) }
+    }
+
+    /// Bytes of such a ranking.
+    pub(crate) fn bytes(queries: usize, pairs: usize) -> usize {
+        queries.saturating_mul(12).saturating_add(pairs.saturating_mul(4)).saturating_add(8)
     }
 
     /// Adds queries, by parts that are known to fit: the ranks of the `i`-th are `offsets[i]..offsets[i + 1]`.

@@ -202,7 +202,7 @@ impl Rules<'_> {
         neighbours: &mut Neighbours,
     ) -> Result<(), Error> {
         let panel = PANEL * self.k.max(1) * size_of::<Seen>();
-        let least = Blocks::needed(Width::F32, queries.dim(), self.k, 1, None);
+        let least = Blocks::needed(Width::F32, queries.dim(), self.k, 1, FEWEST_COLUMNS, None);
         if options.memory() < panel + least {
             return Err(options.too_small(panel + least));
         }
@@ -270,8 +270,9 @@ fn offered<'a>(
     Ok((ignored, k.min(most)))
 }
 
-/// Gallery items that are multiplied with a block of queries at once.
+/// Gallery items that are multiplied with a block of queries at once, where memory allows, and where it does not.
 const COLUMNS: usize = 960;
+const FEWEST_COLUMNS: usize = 48;
 
 impl Rules<'_> {
     /// Takes what is best in `block`, the gallery items from `first` on, into the `k` places that each query has in `found`.
@@ -311,9 +312,9 @@ impl Rules<'_> {
                     queries.closeness(query, block, item as usize - first)
                 };
                 let mut places: Vec<Place> = Vec::new();
-                for columns in (0..block.len()).step_by(COLUMNS) {
+                for columns in (0..block.len()).step_by(plan.columns) {
                     options.check()?;
-                    let columns = columns..block.len().min(columns + COLUMNS);
+                    let columns = columns..block.len().min(columns + plan.columns);
                     let own = whole.is_none().then(|| piece(columns.clone()));
                     let (right, local) = match (&whole, &own) {
                         (Some(whole), _) => (whole, columns.clone()),
@@ -374,29 +375,38 @@ impl Rules<'_> {
 struct Blocks {
     /// Queries that a thread works on at once, in whole panels.
     queries: usize,
+    /// Gallery items that they are multiplied with at once.
+    columns: usize,
     /// Whether the gallery is kept in fixed point; otherwise it is made anew for every block of queries.
     whole: bool,
 }
 
 impl Blocks {
     /// Bytes of a panel of queries, with their lists and products.
-    fn panel(width: Width, dim: usize, k: usize) -> usize {
+    fn panel(width: Width, dim: usize, k: usize, columns: usize) -> usize {
         TopK::bytes(k) * PANEL
-            + 4 * COLUMNS * PANEL
+            + 4 * columns * PANEL
             + Piece::bytes(width, PANEL, dim)
             + PANEL * size_of::<Place>()
     }
 
     /// Bytes for so many panels a thread, and as many rows of the gallery in fixed point or else a stretch a thread.
-    fn needed(width: Width, dim: usize, k: usize, panels: usize, whole: Option<usize>) -> usize {
+    fn needed(
+        width: Width,
+        dim: usize,
+        k: usize,
+        panels: usize,
+        columns: usize,
+        whole: Option<usize>,
+    ) -> usize {
         let threads = rayon::current_num_threads();
         // What a list ends as, and is merged in.
         let lists = 2 * (k + 1) * size_of::<Seen>();
         let gallery = match whole {
             Some(rows) => Piece::bytes(width, rows, dim),
-            None => threads * Piece::bytes(width, COLUMNS, dim),
+            None => threads * Piece::bytes(width, columns, dim),
         };
-        threads * (panels * Self::panel(width, dim, k) + lists) + gallery
+        threads * (panels * Self::panel(width, dim, k, columns) + lists) + gallery
     }
 
     /// For so many `queries`, within the memory allowed.
@@ -407,26 +417,29 @@ impl Blocks {
         k: usize,
         options: &Options<'_>,
     ) -> Result<Self, Error> {
-        let panel = Self::panel(width, block.dim(), k);
+        let panel = Self::panel(width, block.dim(), k, COLUMNS);
         let threads = rayon::current_num_threads();
         let budget = options.memory();
-        let needed = |panels, whole: bool| {
-            Self::needed(width, block.dim(), k, panels, whole.then_some(block.len()))
+        let needed = |panels, columns, whole: bool| {
+            Self::needed(width, block.dim(), k, panels, columns, whole.then_some(block.len()))
         };
         let share = queries.div_ceil(4 * threads).div_ceil(PANEL);
         // Lists that are too long for the cache gain nothing from more queries at once.
         let mut panels = ((32 << 20) / panel).clamp(1, 8).min(share.max(1));
-        let mut whole = true;
-        while needed(panels, whole) > budget {
+        let (mut columns, mut whole) = (COLUMNS, true);
+        while needed(panels, columns, whole) > budget {
             if panels > 1 {
                 panels /= 2;
             } else if whole {
                 whole = false;
+            } else if columns > FEWEST_COLUMNS {
+                columns =
+                    (columns / 2).next_multiple_of(FEWEST_COLUMNS).min(columns - FEWEST_COLUMNS);
             } else {
-                return Err(options.too_small(needed(1, false)));
+                return Err(options.too_small(needed(1, columns, false)));
             }
         }
-        Ok(Self { queries: panels * PANEL, whole })
+        Ok(Self { queries: panels * PANEL, columns, whole })
     }
 }
 

@@ -74,15 +74,16 @@ pub fn batch_norm_train(
         "input {:?} has no elements to take a mean of",
         input.dims()
     );
-    let inner = BatchNormOptions { relu: options.relu && residual.is_none(), ..options };
-    let (output, mean, variance) = <Dispatch as BatchNormOps>::batch_norm_forward(
-        input.into_dispatch(),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
-        inner,
-    );
+    let [weight, bias] = [weight, bias].map(Tensor::into_dispatch);
+    let input = input.into_dispatch();
+    let (output, mean, variance) = match residual.map(Tensor::into_dispatch) {
+        Some(residual) => <Dispatch as BatchNormOps>::batch_norm_residual_forward(
+            input, weight, bias, residual, options,
+        ),
+        None => <Dispatch as BatchNormOps>::batch_norm_forward(input, weight, bias, options),
+    };
     BatchNormOutput {
-        output: finish(Tensor::from_dispatch(output), residual, options),
+        output: Tensor::from_dispatch(output),
         mean: Tensor::from_dispatch(mean),
         variance: Tensor::from_dispatch(variance),
     }
@@ -116,26 +117,16 @@ pub fn batch_norm_inference(
         &[("weight", &weight), ("bias", &bias), ("mean", &mean), ("variance", &variance)],
         residual.as_ref(),
     );
-    let inner = BatchNormOptions { relu: options.relu && residual.is_none(), ..options };
-    let output = Tensor::from_dispatch(<Dispatch as BatchNormOps>::batch_norm_apply(
-        input.into_dispatch(),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
-        mean.into_dispatch(),
-        variance.into_dispatch(),
-        inner,
-    ));
-    finish(output, residual, options)
-}
-
-fn finish(output: Tensor<4>, residual: Option<Tensor<4>>, options: BatchNormOptions) -> Tensor<4> {
-    match residual {
-        Some(residual) => {
-            let output = output + residual;
-            if options.relu { burn::tensor::activation::relu(output) } else { output }
-        }
-        None => output,
-    }
+    let [weight, bias, mean, variance] = [weight, bias, mean, variance].map(Tensor::into_dispatch);
+    let input = input.into_dispatch();
+    Tensor::from_dispatch(match residual.map(Tensor::into_dispatch) {
+        Some(residual) => <Dispatch as BatchNormOps>::batch_norm_residual_apply(
+            input, weight, bias, mean, variance, residual, options,
+        ),
+        None => <Dispatch as BatchNormOps>::batch_norm_apply(
+            input, weight, bias, mean, variance, options,
+        ),
+    })
 }
 
 fn check(input: &Tensor<4>, parameters: &[(&str, &Tensor<1>)], residual: Option<&Tensor<4>>) {
@@ -167,10 +158,22 @@ pub trait BatchNormOps: Backend {
         bias: FloatTensor<Self>,
         options: BatchNormOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        reference::forward::<Self>(input, weight, bias, options)
+        reference::forward::<Self>(input, weight, bias, None, options)
     }
 
-    /// The gradients of input, weight and bias.
+    /// As [`BatchNormOps::batch_norm_forward`], with a residual.
+    #[fusion(default)]
+    fn batch_norm_residual_forward(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        options: BatchNormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        reference::forward::<Self>(input, weight, bias, Some(residual), options)
+    }
+
+    /// The gradients of input, weight and bias, of a layer without a residual.
     #[fusion(default)]
     fn batch_norm_gradients(
         gradient: FloatTensor<Self>,
@@ -184,6 +187,22 @@ pub trait BatchNormOps: Backend {
         reference::gradients::<Self>(gradient, input, weight, bias, mean, variance, options)
     }
 
+    /// The gradients of input, weight, bias and residual, of a layer with one, whose output was `output`.
+    #[fusion(default)]
+    fn batch_norm_residual_gradients(
+        gradient: FloatTensor<Self>,
+        input: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        options: BatchNormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        reference::residual_gradients::<Self>(
+            gradient, input, output, weight, mean, variance, options,
+        )
+    }
+
     /// The output by given statistics.
     #[fusion(default)]
     fn batch_norm_apply(
@@ -194,6 +213,20 @@ pub trait BatchNormOps: Backend {
         variance: FloatTensor<Self>,
         options: BatchNormOptions,
     ) -> FloatTensor<Self> {
-        reference::apply::<Self>(input, weight, bias, mean, variance, options)
+        reference::apply::<Self>(input, weight, bias, mean, variance, None, options)
+    }
+
+    /// As [`BatchNormOps::batch_norm_apply`], with a residual.
+    #[fusion(default)]
+    fn batch_norm_residual_apply(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        options: BatchNormOptions,
+    ) -> FloatTensor<Self> {
+        reference::apply::<Self>(input, weight, bias, mean, variance, Some(residual), options)
     }
 }

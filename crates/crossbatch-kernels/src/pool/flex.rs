@@ -12,8 +12,8 @@ use crossbatch_math::pool::{self, PoolShape};
 const LARGEST: usize = 16;
 
 fn shape(batch: usize, channels: usize, input: [usize; 2], options: PoolOptions) -> PoolShape {
-    let PoolOptions { kernel, stride, .. } = options;
-    PoolShape { planes: batch * channels, input, kernel, stride }
+    let PoolOptions { kernel, stride, padding, ceil_mode } = options;
+    PoolShape { planes: batch * channels, input, kernel, stride, padding, ceil_mode }
 }
 
 impl PoolOps for Flex {

@@ -1,12 +1,15 @@
 //! Maximum and average pooling.
 
+mod average;
 mod backward;
 mod flex;
 mod reference;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{Tensor, module};
+use burn::tensor::Tensor;
+
+pub use average::{AveragePoolOps, AverageWindows};
 
 /// Windows of a pooling: PyTorch's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,25 +89,27 @@ pub fn average_pool2d(
     count_include_pad: bool,
 ) -> Tensor<4> {
     options.check(&input);
-    let PoolOptions { kernel, stride, padding, ceil_mode } = options;
-    let options = burn::tensor::ops::AvgPoolOptions::new([kernel; 2])
-        .with_stride([stride; 2])
-        .with_padding([padding; 2])
-        .with_count_include_pad(count_include_pad)
-        .with_ceil_mode(ceil_mode);
-    module::avg_pool2d(input, options)
+    average::pool(input, AverageWindows::Fixed { options, count_include_pad })
 }
 
 /// The mean of each channel, `[batch, channels, height, width]` to `[batch, channels]`.
+///
+/// # Panics
+///
+/// If the image is empty.
 #[must_use]
 pub fn global_average_pool(input: Tensor<4>) -> Tensor<2> {
     let [batch, channels, height, width] = input.dims();
     assert!(height * width > 0, "input {:?} has no pixels to take a mean of", input.dims());
-    input.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels])
+    average::pool(input, AverageWindows::Adaptive([1, 1])).reshape([batch, channels])
 }
 
 /// The maximum of each channel, `[batch, channels, height, width]` to `[batch, channels]`; the first of equal
 /// ones gets the gradient.
+///
+/// # Panics
+///
+/// If the image is empty.
 #[must_use]
 pub fn global_max_pool(input: Tensor<4>) -> Tensor<2> {
     let [batch, channels, height, width] = input.dims();
@@ -113,9 +118,18 @@ pub fn global_max_pool(input: Tensor<4>) -> Tensor<2> {
 }
 
 /// Means of `size` rows and columns of windows that cover the image, as PyTorch cuts them.
+///
+/// # Panics
+///
+/// If the image or `size` is empty.
 #[must_use]
 pub fn adaptive_average_pool2d(input: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
-    module::adaptive_avg_pool2d(input, size)
+    let [_, _, height, width] = input.dims();
+    assert!(
+        height * width > 0 && size.iter().all(|side| *side > 0),
+        "cannot pool {height} x {width} to {size:?}"
+    );
+    average::pool(input, AverageWindows::Adaptive(size))
 }
 
 /// The backend side of [`max_pool2d`]. Sizes are checked by the function.

@@ -16,6 +16,10 @@ use super::{
 };
 use crate::{Precision, RowSource};
 
+/// What is wrong with other formats, and what to do.
+pub(super) const PACKED: &str = "its rows cannot be read where they lie";
+pub(super) const IN_PLACE: &str = "expected .safetensors or .npy: convert it";
+
 /// Values that are converted at once.
 const PIECE: usize = 1 << 16;
 
@@ -67,8 +71,7 @@ impl FileRows {
                 (file, array, start)
             }
             _ => {
-                let found = "its rows cannot be read where they lie";
-                return Err(place.error(found, "expected .safetensors or .npy: convert it"));
+                return Err(place.error(PACKED, IN_PLACE));
             }
         };
         let (rows, dim) = array.vector_shape(place)?;

@@ -45,9 +45,15 @@ pub struct DecodeOptions {
     pub truncated: Truncated,
 }
 
+impl DecodeOptions {
+    /// Up to 178,956,970 pixels, not turned, nothing truncated.
+    pub const DEFAULT: Self =
+        Self { max_pixels: 178_956_970, orientation: false, truncated: Truncated::Refuse };
+}
+
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self { max_pixels: 178_956_970, orientation: false, truncated: Truncated::Refuse }
+        Self::DEFAULT
     }
 }
 
@@ -71,22 +77,21 @@ pub struct ImageSpec {
     pub decode: DecodeOptions,
 }
 
-impl Default for ImageSpec {
-    /// 28 pixels, grey, squashed, from 0 to 1.
-    fn default() -> Self {
+impl ImageSpec {
+    /// Squashed to `size` x `size`, resized bilinearly, from 0 to 1.
+    #[must_use]
+    pub const fn new(size: usize, channels: usize, invert: bool) -> Self {
         Self {
-            size: 28,
-            channels: 1,
-            invert: false,
-            fit: Fit::default(),
-            filter: Filter::default(),
-            normalise: Normalise::default(),
-            decode: DecodeOptions::default(),
+            size,
+            channels,
+            invert,
+            fit: Fit::Squash,
+            filter: Filter::Bilinear,
+            normalise: Normalise::PLAIN,
+            decode: DecodeOptions::DEFAULT,
         }
     }
-}
 
-impl ImageSpec {
     /// Bytes of one image, `channels * size * size`.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -313,7 +318,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_image_are_an_error_with_the_name() {
-        let spec = ImageSpec { size: 8, ..ImageSpec::default() };
+        let spec = ImageSpec::new(8, 1, false);
         for bytes in [&b""[..], b"not an image", b"\x89PNG\r\n\x1a\n\0\0"] {
             let error = decode_bytes("shelf/7.png", bytes, spec).unwrap_err();
             assert!(error.to_string().contains("shelf/7.png"), "{error}");

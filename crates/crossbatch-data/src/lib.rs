@@ -27,7 +27,7 @@
 //! let glyphs = GlyphsConfig { train_classes: 12, test_classes: 6, ..GlyphsConfig::default() };
 //! let dataset = open(&DataConfig { glyphs, ..DataConfig::default() })?;
 //!
-//! let spec = ImageSpec { size: 28, channels: 1, invert: dataset.kind.ink_on_paper(), ..ImageSpec::default() };
+//! let spec = ImageSpec::new(28, 1, dataset.kind.ink_on_paper());
 //! let (images, unreadable) = load(&dataset, &dataset.indices(Split::Train), spec, 1 << 20, &|_, _| {})?;
 //! assert_eq!((images.len(), unreadable.len()), (60, 0));
 //!
@@ -55,7 +55,10 @@ pub(crate) use dataset::words as dataset_words;
 pub use dataset::{
     DataConfig, Dataset, Kind, Listed, Sample, Split, decode_rgb, list_images, open,
 };
-pub use decode::{DecodeOptions, ImageSpec, Truncated, decode_bytes, decode_file, decode_rgb_bytes, decode_rgb_file};
+pub use decode::{
+    DecodeOptions, ImageSpec, Truncated, decode_bytes, decode_file, decode_rgb_bytes,
+    decode_rgb_file,
+};
 pub use error::{Conflict, Error};
 pub use glyphs::GlyphsConfig;
 pub use images::{Images, Unreadable, load};

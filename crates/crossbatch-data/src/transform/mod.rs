@@ -124,7 +124,8 @@ impl Augment {
     /// The four changes that are on, in random order.
     fn jitter(&self, rng: &mut impl Rng) -> Vec<ColourStep> {
         let mut steps = Vec::new();
-        let factor = |rng: &mut _, reach: f64| geometry::uniform(rng, (1.0 - reach).max(0.0), 1.0 + reach);
+        let factor =
+            |rng: &mut _, reach: f64| geometry::uniform(rng, (1.0 - reach).max(0.0), 1.0 + reach);
         if self.brightness > 0.0 {
             steps.push(ColourStep::Brightness(factor(rng, self.brightness)));
         }
@@ -147,11 +148,9 @@ impl Augment {
         let refuse = |key, value: String, expected: &str| {
             Err(Error::Setting { key, value, expected: expected.to_owned() })
         };
-        for (key, value) in [
-            ("images.flip", self.flip),
-            ("images.grey", self.grey),
-            ("images.erase", self.erase),
-        ] {
+        for (key, value) in
+            [("images.flip", self.flip), ("images.grey", self.grey), ("images.erase", self.erase)]
+        {
             if !(0.0..=1.0).contains(&value) {
                 return refuse(key, value.to_string(), "a probability from 0 to 1");
             }
@@ -171,11 +170,19 @@ impl Augment {
         let Some(crop) = self.crop else { return Ok(()) };
         let [from, to] = crop.scale;
         if !(from > 0.0 && from <= to && to <= 1.0) {
-            return refuse("images.scale", format!("{:?}", crop.scale), "two shares of the area, 0 < from <= to <= 1");
+            return refuse(
+                "images.scale",
+                format!("{:?}", crop.scale),
+                "two shares of the area, 0 < from <= to <= 1",
+            );
         }
         let [from, to] = crop.ratio;
         if !(from > 0.0 && from <= to && to.is_finite()) {
-            return refuse("images.ratio", format!("{:?}", crop.ratio), "two aspect ratios, 0 < from <= to");
+            return refuse(
+                "images.ratio",
+                format!("{:?}", crop.ratio),
+                "two aspect ratios, 0 < from <= to",
+            );
         }
         Ok(())
     }
@@ -202,7 +209,8 @@ pub fn transform_bytes(
             && part.top <= height - part.height
     };
     if drawn.crop.as_ref().is_some_and(|part| !inside(part)) {
-        let reason = format!("the crop {:?} is not inside of its {width} x {height} pixels", drawn.crop);
+        let reason =
+            format!("the crop {:?} is not inside of its {width} x {height} pixels", drawn.crop);
         return Err(Error::Image { name: name.to_owned(), reason });
     }
     let mut out = vec![0; spec.len()];
@@ -251,8 +259,14 @@ pub(crate) fn apply(
 mod tests {
     use super::*;
 
-    fn squash(width: usize, height: usize, channels: usize, pixels: Vec<u8>, size: usize) -> Vec<u8> {
-        let spec = ImageSpec { size, channels, ..ImageSpec::default() };
+    fn squash(
+        width: usize,
+        height: usize,
+        channels: usize,
+        pixels: Vec<u8>,
+        size: usize,
+    ) -> Vec<u8> {
+        let spec = ImageSpec::new(size, channels, false);
         Raster { width, height, channels, pixels }.fitted(&spec)
     }
 
@@ -271,7 +285,7 @@ mod tests {
     #[test]
     fn a_flip_mirrors_and_a_cut_sees_nothing_beside_it() {
         let raster = Raster { width: 4, height: 1, channels: 1, pixels: vec![9, 1, 1, 9] };
-        let spec = ImageSpec { size: 1, ..ImageSpec::default() };
+        let spec = ImageSpec::new(1, 1, false);
         let crop = Some(Rectangle { left: 1, top: 0, width: 2, height: 1 });
         let mut out = vec![0];
         let drawn = Drawn { crop, ..Drawn::default() };
@@ -279,7 +293,7 @@ mod tests {
         assert_eq!(out, [1]);
 
         let raster = Raster { width: 2, height: 2, channels: 1, pixels: vec![1, 2, 3, 4] };
-        let spec = ImageSpec { size: 2, ..ImageSpec::default() };
+        let spec = ImageSpec::new(2, 1, false);
         let drawn = Drawn { flip: true, ..Drawn::default() };
         let mut out = vec![0; 4];
         apply(&raster, &spec, &drawn, &mut Resampler::new(), &mut out);

@@ -19,11 +19,13 @@ pub struct Normalise {
 
 impl Default for Normalise {
     fn default() -> Self {
-        Self { mean: [0.0; 3], std: [1.0; 3], bgr: false, scale: 1.0 }
+        Self::PLAIN
     }
 }
 
 impl Normalise {
+    /// `pixel / 255`, RGB.
+    pub const PLAIN: Self = Self { mean: [0.0; 3], std: [1.0; 3], bgr: false, scale: 1.0 };
     /// What torchvision's and timm's networks trained on ImageNet expect: RGB, 0 to 1.
     pub const IMAGENET: Self =
         Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], bgr: false, scale: 1.0 };
@@ -102,7 +104,10 @@ mod tests {
         let mut out = [0.0; 3];
         let bgr = Normalise::INCEPTION_BGR;
         bgr.write(&bgr.tables(3, false), &pixels, None, 1, &mut out);
-        assert!(out.iter().zip([-74.0, -97.0, -118.0]).all(|(a, b)| (a - b).abs() < 1e-4), "{out:?}");
+        assert!(
+            out.iter().zip([-74.0, -97.0, -118.0]).all(|(a, b)| (a - b).abs() < 1e-4),
+            "{out:?}"
+        );
         let plain = Normalise::default();
         plain.write(&plain.tables(3, true), &pixels, None, 1, &mut out);
         assert_eq!(out, [10.0f32, 20.0, 30.0].map(|pixel| 1.0 - pixel / 255.0));

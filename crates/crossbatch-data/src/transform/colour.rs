@@ -59,23 +59,27 @@ fn turned([red, green, blue]: [u8; 3], turn: u8) -> [u8; 3] {
     }
     let range = f32::from(most - least);
     let [r, g, b] = [red, green, blue].map(|shade| f32::from(most - shade) / range);
+    // Pillow's mixture of f32 and f64, so that the cut to a byte falls on the same side.
     let sector = if red == most {
         b - g
     } else if green == most {
-        2.0 + r - b
+        (2.0 + f64::from(r) - f64::from(b)) as f32
     } else {
-        4.0 + g - r
+        (4.0 + f64::from(g) - f64::from(r)) as f32
     };
-    let hue = (f64::from(sector) / 6.0 + 1.0) % 1.0;
-    let hue = ((hue * 255.0) as u8).wrapping_add(turn);
+    let hue = ((f64::from(sector) / 6.0 + 1.0) % 1.0) as f32;
+    let hue = ((f64::from(hue) * 255.0) as u8).wrapping_add(turn);
     let saturation = (f64::from(range / f32::from(most)) * 255.0) as u8;
 
     let sixths = f64::from(hue) * 6.0 / 255.0;
-    let (sector, part) = (sixths.floor(), sixths - sixths.floor());
-    let strength = f64::from(saturation) / 255.0;
+    let sector = sixths.floor();
+    let part = (sixths - sector) as f32;
+    let strength = (f64::from(saturation) / 255.0) as f32;
     let value = f64::from(most);
-    let shade = |share: f64| (value * (1.0 - strength * share)).round().clamp(0.0, 255.0) as u8;
-    let (p, q, t) = (shade(1.0), shade(part), shade(1.0 - part));
+    let shade = |share: f64| (value * (1.0 - share)).round().clamp(0.0, 255.0) as u8;
+    let p = shade(f64::from(strength));
+    let q = shade(f64::from(strength * part));
+    let t = shade(f64::from(strength) * (1.0 - f64::from(part)));
     match sector as u8 % 6 {
         0 => [most, t, p],
         1 => [q, most, p],

@@ -109,6 +109,18 @@ impl ImageSpec {
         self.normalise.write(&tables, pixels, None, self.size, &mut out[start..]);
     }
 
+    /// What a network sees, `[channels, size, size]`, as a thumbnail `[side, side, 3]` for contact sheets: the
+    /// normalisation undone.
+    ///
+    /// # Panics
+    /// If `values` has not the spec's length.
+    #[must_use]
+    pub fn thumbnail(&self, values: &[f32], side: usize) -> Vec<u8> {
+        let pixels = self.normalise.undo(values, self.channels, self.invert);
+        let (width, height, channels) = (self.size, self.size, self.channels);
+        fit_rgb(Raster { width, height, channels, pixels }.with_channels(3), side)
+    }
+
     /// Never true of a usable spec.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -89,6 +89,24 @@ pub fn load(
 }
 
 impl Images {
+    /// Some samples as they are, none of them read yet and none kept: each is decoded when it is asked for.
+    ///
+    /// # Errors
+    /// If the spec is out of range.
+    ///
+    /// # Panics
+    /// If an index is not one of the data set's samples.
+    pub fn unread(dataset: &Dataset, indices: &[usize], spec: ImageSpec) -> Result<Self, Error> {
+        spec.check()?;
+        Ok(Self {
+            spec,
+            samples: indices.iter().map(|&index| dataset.samples[index].clone()).collect(),
+            indices: indices.to_vec(),
+            cache: Vec::new(),
+            tables: spec.normalise.tables(spec.channels, spec.invert),
+        })
+    }
+
     /// Number of readable images.
     #[must_use]
     pub fn len(&self) -> usize {

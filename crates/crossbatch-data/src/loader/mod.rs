@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decode::ImageSpec;
 use crate::error::Error;
 use crate::images::Images;
 use crate::transform::Augment;
@@ -83,6 +84,27 @@ pub struct Skipped {
     pub reason: String,
 }
 
+/// Checks what a recipe says of images without any data.
+///
+/// # Errors
+///
+/// If a setting is out of its range; the message names the recipe's key.
+pub fn check_images(spec: &ImageSpec, config: &LoaderConfig) -> Result<(), Error> {
+    spec.check()?;
+    config.augment.check()?;
+    for (key, value) in [
+        ("images.workers", config.workers),
+        ("images.ahead", config.ahead),
+        ("images.views", config.views),
+    ] {
+        if !(1..=1024).contains(&value) {
+            let expected = "a whole number from 1 to 1024".to_owned();
+            return Err(Error::Setting { key, value: value.to_string(), expected });
+        }
+    }
+    Ok(())
+}
+
 /// Makes batches of some images.
 #[derive(Debug)]
 pub struct Loader {
@@ -97,17 +119,7 @@ impl Loader {
     ///
     /// If a setting is out of its range.
     pub fn new(images: &Images, config: LoaderConfig) -> Result<Self, Error> {
-        config.augment.check()?;
-        for (key, value) in [
-            ("images.workers", config.workers),
-            ("images.ahead", config.ahead),
-            ("images.views", config.views),
-        ] {
-            if !(1..=1024).contains(&value) {
-                let expected = "a whole number from 1 to 1024".to_owned();
-                return Err(Error::Setting { key, value: value.to_string(), expected });
-            }
-        }
+        check_images(&images.spec(), &config)?;
         Ok(Self { work: Arc::new(Work::new(images, config)), config })
     }
 

@@ -59,6 +59,21 @@ impl Normalise {
         })
     }
 
+    /// `[channels, size, size]` numbers back to pixels, interleaved as RGB.
+    pub(crate) fn undo(&self, values: &[f32], channels: usize, inverted: bool) -> Vec<u8> {
+        let plane = values.len() / channels;
+        let mut pixels = vec![0; values.len()];
+        for channel in 0..channels {
+            let target = if self.bgr { channels - 1 - channel } else { channel };
+            for (at, &value) in values[channel * plane..][..plane].iter().enumerate() {
+                let share = (value * self.std[channel] + self.mean[channel]) / self.scale;
+                let share = if inverted { 1.0 - share } else { share };
+                pixels[at * channels + target] = (share * 255.0).round() as u8;
+            }
+        }
+        pixels
+    }
+
     /// All channels' tables.
     pub(crate) fn tables(&self, channels: usize, inverted: bool) -> Vec<[f32; 256]> {
         (0..channels).map(|channel| self.table(channel, inverted)).collect()
@@ -114,5 +129,12 @@ mod tests {
         let erased = Rectangle { left: 0, top: 0, width: 1, height: 1 };
         plain.write(&plain.tables(3, true), &pixels, Some(erased), 1, &mut out);
         assert_eq!(out, [0.0; 3]);
+        for normalise in [bgr, plain, Normalise::IMAGENET] {
+            for inverted in [false, true] {
+                let tables = normalise.tables(3, inverted);
+                normalise.write(&tables, &pixels, None, 1, &mut out);
+                assert_eq!(normalise.undo(&out, 3, inverted), pixels);
+            }
+        }
     }
 }

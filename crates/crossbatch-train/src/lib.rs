@@ -30,9 +30,10 @@ pub use extract::{embed, embed_pixels, evaluate_model, evaluate_raw};
 pub use folder::{RunFolder, TrainedModel};
 pub use forecast::{Bytes, Flops, Forecast, forecast};
 pub use recipe::{
-    BatchRecipe, CorrectionKind, DataRecipe, DeviceChoice, DriftRecipe, EvaluationRecipe,
-    FORMAT_VERSION, Fill, LossRecipe, MemoryRecipe, MemorySize, ModelRecipe, OptimizerKind,
-    OptimizerRecipe, Recipe, RecipeError, Report, Schedule, Source, TrainRecipe,
+    BatchRecipe, CorrectionKind, CropKind, DataRecipe, DeviceChoice, DriftRecipe, EvaluationRecipe,
+    FORMAT_VERSION, Fill, ImagesRecipe, LossRecipe, MemoryRecipe, MemorySize, ModelRecipe,
+    OptimizerKind, OptimizerRecipe, Preset, Recipe, RecipeError, Report, Schedule, Source,
+    TrainRecipe,
 };
 pub use run::{Outcome, RunConfig, run};
 pub use step::{Batch, Step};

@@ -195,8 +195,7 @@ mod tests {
         assert_eq!(images.normalise(), Normalise::INCEPTION_BGR);
         images.bgr = Some(false);
         images.std = Some([2.0; 3]);
-        let expected =
-            Normalise { bgr: false, std: [2.0; 3], ..Normalise::INCEPTION_BGR };
+        let expected = Normalise { bgr: false, std: [2.0; 3], ..Normalise::INCEPTION_BGR };
         assert_eq!(images.normalise(), expected);
     }
 

@@ -79,6 +79,9 @@ pub(crate) struct TrainArgs {
     /// a folder with a sub-folder per class; recognised in this order (data.kind forces it)
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
+    /// Weights that the backbone starts from: a PyTorch (.pth, .pt) or safetensors file
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub(crate) weights: Option<PathBuf>,
     /// Override a key of the recipe; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

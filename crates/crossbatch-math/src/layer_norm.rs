@@ -83,8 +83,8 @@ fn normalise(
     let count = from.len() as f64;
     // Around the first value, so that a large common offset costs no digits; then around the mean.
     let first = from[0];
-    let center = (f64::from(first) + sums(from, |x| x - first, |_| 0.0)[0] / count) as f32;
-    let [rest, squares] = sums(from, |x| x - center, |x| (x - center) * (x - center));
+    let center = (f64::from(first) + distances(from, first) / count) as f32;
+    let [rest, squares] = powers(from, center);
     let variance = squares / count - (rest / count) * (rest / count);
     // NaN stays NaN: `max` would hide it.
     let variance = if variance < 0.0 { 0.0 } else { variance };
@@ -96,22 +96,51 @@ fn normalise(
     }
 }
 
-/// Two sums over a row, in lanes that are added in f64.
+/// `Σ x − center` over a row.
 #[inline(always)]
-fn sums(row: &[f32], first: impl Fn(f32) -> f32, second: impl Fn(f32) -> f32) -> [f64; 2] {
+fn distances(row: &[f32], center: f32) -> f64 {
+    let mut lanes = [0.0f32; LANES];
+    let (whole, rest) = row.as_chunks::<LANES>();
+    for chunk in whole {
+        for lane in 0..LANES {
+            lanes[lane] += chunk[lane] - center;
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane += value - center;
+    }
+    total(&lanes)
+}
+
+/// `Σ x − center` and `Σ (x − center)²` over a row.
+#[inline(always)]
+fn powers(row: &[f32], center: f32) -> [f64; 2] {
     let mut lanes = [[0.0f32; LANES]; 2];
     let (whole, rest) = row.as_chunks::<LANES>();
     for chunk in whole {
         for lane in 0..LANES {
-            lanes[0][lane] += first(chunk[lane]);
-            lanes[1][lane] += second(chunk[lane]);
+            let distance = chunk[lane] - center;
+            lanes[0][lane] += distance;
+            lanes[1][lane] += distance * distance;
         }
     }
     for (lane, value) in rest.iter().enumerate() {
-        lanes[0][lane] += first(*value);
-        lanes[1][lane] += second(*value);
+        let distance = value - center;
+        lanes[0][lane] += distance;
+        lanes[1][lane] += distance * distance;
     }
-    lanes.map(|lanes| lanes.iter().map(|lane| f64::from(*lane)).sum())
+    [total(&lanes[0]), total(&lanes[1])]
+}
+
+/// The sum of lanes, as a fixed tree; the last eight in f64.
+#[inline(always)]
+fn total(lanes: &[f32; LANES]) -> f64 {
+    let mut eight = [0.0f32; 8];
+    for lane in 0..8 {
+        eight[lane] = (lanes[lane] + lanes[lane + 16]) + (lanes[lane + 8] + lanes[lane + 24]);
+    }
+    let [a, b, c, d, e, f, g, h] = eight.map(f64::from);
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 /// Gradients of [`forward`].
@@ -197,34 +226,33 @@ fn row_gradients(
     sums: &mut [f32],
 ) {
     let columns = input.len();
-    let (to_weight, to_bias) = sums.split_at_mut(columns);
-    let (to_bias, weight) = (&mut to_bias[..columns], &weight[..columns]);
-    let (gradient, to) = (&gradient[..columns], &mut to[..columns]);
     let mut lanes = [[0.0f32; LANES]; 2];
-    let whole = columns / LANES * LANES;
-    let mut add = |at: usize, lane: usize| {
-        let normal = (input[at] - mean) * inverse;
-        to_weight[at] += gradient[at] * normal;
-        to_bias[at] += gradient[at];
-        let scaled = gradient[at] * weight[at];
-        lanes[0][lane] += scaled;
-        lanes[1][lane] += scaled * normal;
-    };
-    for first in (0..whole).step_by(LANES) {
+    let (inputs, rest) = input.as_chunks::<LANES>();
+    let (gradients, rest_gradient) = gradient.as_chunks::<LANES>();
+    let (weights, rest_weight) = weight.as_chunks::<LANES>();
+    for ((input, gradient), weight) in inputs.iter().zip(gradients).zip(weights) {
         for lane in 0..LANES {
-            add(first + lane, lane);
+            let scaled = gradient[lane] * weight[lane];
+            lanes[0][lane] += scaled;
+            lanes[1][lane] += scaled * ((input[lane] - mean) * inverse);
         }
     }
-    for at in whole..columns {
-        add(at, at - whole);
+    for (lane, input) in rest.iter().enumerate() {
+        let scaled = rest_gradient[lane] * rest_weight[lane];
+        lanes[0][lane] += scaled;
+        lanes[1][lane] += scaled * ((input - mean) * inverse);
     }
     // dx = inverse · (dz − mean(dz) − x̂ · mean(dz · x̂)), dz = gradient · weight.
-    let [total, along] = lanes.map(|lanes| {
-        (lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>() / columns as f64) as f32
-    });
-    for at in 0..columns {
-        let normal = (input[at] - mean) * inverse;
-        to[at].write(inverse * (gradient[at] * weight[at] - total - normal * along));
+    let of_all = (total(&lanes[0]) / columns as f64) as f32;
+    let along = (total(&lanes[1]) / columns as f64) as f32;
+    let (to_weight, to_bias) = sums.split_at_mut(columns);
+    let operands = input.iter().zip(gradient).zip(weight);
+    let results = to.iter_mut().zip(to_weight.iter_mut().zip(to_bias));
+    for (((input, gradient), weight), (to, (to_weight, to_bias))) in operands.zip(results) {
+        let normal = (input - mean) * inverse;
+        *to_weight += gradient * normal;
+        *to_bias += gradient;
+        to.write(inverse * (gradient * weight - of_all - normal * along));
     }
 }
 

@@ -78,6 +78,9 @@ pub enum RecipeError {
     /// A key of `[images]` is out of its range; the message names it.
     #[error("{0}")]
     Images(String),
+    /// Options of the network that do not go together.
+    #[error("[model]: {0}")]
+    Model(String),
     /// `--set` without `key=value`.
     #[error("`--set {0}` is not of the form key=value, such as `--set memory.size=9640`")]
     Set(String),
@@ -295,6 +298,8 @@ fn schema() -> Vec<String> {
     full.images.std = Some([1.0; 3]);
     full.images.bgr = Some(false);
     full.images.white = Some(1.0);
+    full.model.pooling = Some(crossbatch_models::Pooling::Average);
+    full.model.weights = Some("x".into());
     full.memory.size = MemorySize::Count(0);
     full.memory.half_life = Some(1.0);
     full.memory.window = Some(1);

@@ -6,6 +6,7 @@ mod embed;
 pub(crate) mod eval;
 pub(crate) mod losses;
 mod plan;
+mod preview;
 mod recipe;
 mod search;
 mod train;
@@ -30,6 +31,7 @@ pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Embed(args) => embed::run(args, common, printer),
         Command::Data(DataCommand::List(args)) => data::list(args, common, printer),
         Command::Data(DataCommand::Show(args)) => data::show(args, common, printer),
+        Command::Data(DataCommand::Preview(args)) => preview::run(args, common, printer),
         Command::Losses(args) => losses::run(args, printer),
         Command::Bench(bench) => match &bench.command {
             None => bench::overview::run(bench.format, common, printer),

@@ -299,6 +299,7 @@ pub(crate) struct SearchArgs {
 pub(crate) enum DataCommand {
     List(DataListArgs),
     Show(DataShowArgs),
+    Preview(DataPreviewArgs),
 }
 
 /// List the kinds of data set, and what lies at some paths
@@ -330,6 +331,31 @@ pub(crate) struct DataShowArgs {
     /// Images of each class on the sheet
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) images: usize,
+}
+
+/// Draw a batch as training sees it, a row a class
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  crossbatch data preview my.toml --data photos/ --set images.crop=random-resized --sheet batch.png")]
+pub(crate) struct DataPreviewArgs {
+    /// Recipe in TOML; every key is optional (docs/recipe.md lists them)
+    #[arg(value_name = "RECIPE.toml")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Images, as for `crossbatch train`
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// Set a key of the recipe; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Draw into this PNG
+    #[arg(long, value_name = "OUT.png")]
+    pub(crate) sheet: PathBuf,
+    /// Epoch of the batch, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) epoch: u64,
+    /// Batch of the epoch, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) batch: usize,
 }
 
 /// Tell what a training run will take, without starting it

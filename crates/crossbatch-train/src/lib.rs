@@ -32,9 +32,10 @@ pub use folder::{RunFolder, TrainedModel};
 pub use forecast::{Bytes, Flops, Forecast, forecast};
 pub use optimizer::optimizer;
 pub use recipe::{
-    BatchRecipe, CorrectionKind, DataRecipe, DeviceChoice, DriftRecipe, EvaluationRecipe,
-    FORMAT_VERSION, Fill, LossRecipe, MemoryRecipe, MemorySize, ModelRecipe, OptimizerKind,
-    OptimizerRecipe, Recipe, RecipeError, Report, Schedule, Source, TrainRecipe,
+    BatchRecipe, CorrectionKind, CropKind, DataRecipe, DeviceChoice, DriftRecipe, EvaluationRecipe,
+    FORMAT_VERSION, Fill, ImagesRecipe, LossRecipe, MemoryRecipe, MemorySize, ModelRecipe,
+    OptimizerKind, OptimizerRecipe, Preset, Recipe, RecipeError, Report, Schedule, Source,
+    TrainRecipe,
 };
 pub use run::{Outcome, RunConfig, run};
 pub use step::{Batch, Step};

@@ -8,6 +8,7 @@ mod export;
 pub(crate) mod losses;
 mod models;
 mod plan;
+mod preview;
 mod recipe;
 mod search;
 mod train;
@@ -33,6 +34,7 @@ pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Embed(args) => embed::run(args, common, printer),
         Command::Data(DataCommand::List(args)) => data::list(args, common, printer),
         Command::Data(DataCommand::Show(args)) => data::show(args, common, printer),
+        Command::Data(DataCommand::Preview(args)) => preview::run(args, common, printer),
         Command::Losses(args) => losses::run(args, printer),
         Command::Models(args) => models::run(args, printer),
         Command::Weights(WeightsCommand::List(args)) => weights::list(args, printer),

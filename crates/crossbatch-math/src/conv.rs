@@ -6,13 +6,15 @@
 //! | path | for |
 //! |---|---|
 //! | `depthwise` | one channel and one filter a group |
-//! | `direct` | all others. No patch matrix is built: every pass copies an image once with its padding, and the inner loops keep a tile of results in registers while they read that copy at one offset a tap |
+//! | `patches` | kernels of one pixel, kernels that do not overlap, and few pixels under many weights: `gemm` on a patch matrix, or on the image itself where that is the same |
+//! | `direct` | all others. Every pass copies an image once with its padding, and the inner loops keep a tile of results in registers while they read that copy at one offset a tap |
 //!
 //! Every element is summed in an order that depends on the shapes only, so results are the same to the
 //! bit for any number of threads. Work is shared over rayon's current pool.
 
 mod depthwise;
 mod direct;
+mod patches;
 mod planes;
 mod scratch;
 mod shape;
@@ -47,6 +49,9 @@ fn forward_at(
     if shape.depthwise() {
         return depthwise::forward(level, shape, input, weight, bias);
     }
+    if patches::fit(shape) {
+        return patches::forward(shape, input, weight, bias);
+    }
     direct::forward(level, shape, input, weight, bias)
 }
 
@@ -71,6 +76,9 @@ fn input_gradient_at(
     if shape.depthwise() {
         return depthwise::input_gradient(level, shape, gradient, weight);
     }
+    if patches::fit(shape) {
+        return patches::input_gradient(shape, gradient, weight);
+    }
     direct::input_gradient(level, shape, gradient, weight)
 }
 
@@ -94,6 +102,9 @@ fn weight_gradient_at(
     assert_len("gradient", gradient.len(), shape.output_len());
     if shape.depthwise() {
         return depthwise::weight_gradient(level, shape, input, gradient);
+    }
+    if patches::fit(shape) {
+        return patches::weight_gradient(shape, input, gradient);
     }
     direct::weight_gradient(level, shape, input, gradient)
 }

@@ -14,6 +14,7 @@ mod extract;
 mod fill;
 mod folder;
 mod forecast;
+mod optimizer;
 mod recipe;
 mod run;
 mod sinks;
@@ -29,6 +30,7 @@ pub use events::{Evaluation, Observer, Phase, Silent, StepEvent};
 pub use extract::{embed, embed_pixels, evaluate_model, evaluate_raw};
 pub use folder::{RunFolder, TrainedModel};
 pub use forecast::{Bytes, Flops, Forecast, forecast};
+pub use optimizer::optimizer;
 pub use recipe::{
     BatchRecipe, CorrectionKind, CropKind, DataRecipe, DeviceChoice, DriftRecipe, EvaluationRecipe,
     FORMAT_VERSION, Fill, ImagesRecipe, LossRecipe, MemoryRecipe, MemorySize, ModelRecipe,

@@ -4,10 +4,6 @@ use std::time::Instant;
 
 use burn::{
     module::Module,
-    optim::{
-        AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig,
-        momentum::MomentumConfig,
-    },
     tensor::{Device, Tensor},
 };
 use crossbatch::{
@@ -24,7 +20,8 @@ use crate::{
     events::StepEvent,
     extract::{image_tensor, pixel_tensor},
     fill::fill,
-    recipe::{Fill, OptimizerKind, OptimizerRecipe, Recipe},
+    optimizer::optimizer,
+    recipe::{Fill, Recipe},
     step::{Batch, Step},
 };
 
@@ -392,33 +389,6 @@ impl Recipe {
             head_norm: model.head_norm,
             frozen_norm: model.freeze_norm,
             frozen_stages: model.freeze_stages,
-        }
-    }
-}
-
-fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
-    let decay =
-        (recipe.weight_decay > 0.0).then(|| WeightDecayConfig::new(recipe.weight_decay as f32));
-    match recipe.kind {
-        OptimizerKind::Adam => AdamConfig::new()
-            .with_beta_1(recipe.betas[0])
-            .with_beta_2(recipe.betas[1])
-            .with_epsilon(recipe.epsilon)
-            .with_weight_decay(decay)
-            .init(),
-        OptimizerKind::Adamw => AdamWConfig::new()
-            .with_beta_1(recipe.betas[0])
-            .with_beta_2(recipe.betas[1])
-            .with_epsilon(recipe.epsilon)
-            .with_weight_decay(recipe.weight_decay as f32)
-            .init(),
-        OptimizerKind::Sgd => {
-            let momentum = (recipe.momentum > 0.0).then_some(MomentumConfig {
-                momentum: recipe.momentum,
-                dampening: 0.0,
-                nesterov: false,
-            });
-            SgdConfig::new().with_weight_decay(decay).with_momentum(momentum).init()
         }
     }
 }

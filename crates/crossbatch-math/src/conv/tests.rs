@@ -114,7 +114,20 @@ fn all_passes_agree_with_written_out_sums() {
             bias_grad[at / output_area % shape.filters] += value;
         }
         assert_eq!(bias_gradient(&shape, &gradient), bias_grad, "{shape:?}");
+        if shape.groups == 1 {
+            let name = format!("patches {shape:?}");
+            assert_eq!(patches::forward(&shape, &input, &weight, None), output, "{name}");
+            assert_eq!(patches::input_gradient(&shape, &gradient, &weight), input_grad, "{name}");
+            assert_eq!(patches::weight_gradient(&shape, &input, &gradient), weight_grad, "{name}");
+        }
         for level in Level::supported() {
+            let name = format!("direct {level:?} {shape:?}");
+            let found = direct::forward(level, &shape, &input, &weight, None);
+            assert_eq!(found, output, "{name}");
+            let found = direct::input_gradient(level, &shape, &gradient, &weight);
+            assert_eq!(found, input_grad, "{name}");
+            let found = direct::weight_gradient(level, &shape, &input, &gradient);
+            assert_eq!(found, weight_grad, "{name}");
             let name = format!("{level:?} {shape:?}");
             assert_eq!(forward_at(level, &shape, &input, &weight, None), output, "{name}");
             assert_eq!(input_gradient_at(level, &shape, &gradient, &weight), input_grad, "{name}");
@@ -125,6 +138,29 @@ fn all_passes_agree_with_written_out_sums() {
 
 #[test]
 fn bias_is_added_to_its_filter() {
+    for kernel in [1, 3] {
+        for groups in [1, 3] {
+            let shape = ConvShape {
+                batch: 40,
+                channels: 3,
+                filters: 9,
+                input: [4, 4],
+                kernel: [kernel; 2],
+                stride: [1, 1],
+                padding: [0, 0],
+                dilation: [1, 1],
+                groups,
+            };
+            let bias: Vec<f32> = (0..9).map(|filter| filter as f32 * 16.0).collect();
+            let (input, weight) = (values(shape.input_len(), 1), values(shape.weight_len(), 2));
+            let plain = forward(&shape, &input, &weight, None);
+            let area: usize = shape.output().iter().product();
+            let found = forward(&shape, &input, &weight, Some(&bias));
+            for (at, value) in found.iter().enumerate() {
+                assert_eq!(*value, plain[at] + bias[at / area % 9]);
+            }
+        }
+    }
     let shape = ConvShape {
         batch: 2,
         channels: 1,
@@ -150,6 +186,7 @@ fn threads_do_not_change_a_bit() {
         (33, 40, 9, 1, 1),
         (16, 24, 13, 2, 1),
         (16, 24, 13, 2, 4),
+        (160, 400, 5, 1, 1),
         (24, 24, 13, 2, 24),
     ] {
         let shape = ConvShape {

@@ -6,8 +6,7 @@
 //! kernels is the transpose of it all, `Gᵀ (Σ (A y Aᵀ) ⊙ V) G`. The transforms multiply by ±1 and ½ alone, so errors
 //! stay as small as those of a plain sum. A pixel that is not finite spoils all outputs of the tiles that have it.
 //!
-//! Tiles lie flat, row by row with one more a row than needed: then each of the 16 pixels of a vector of tiles is one
-//! read from a plane of every second row and column, whatever the width. The tiles too many are computed and dropped.
+//! Each of the 16 pixels of a vector of neighbouring tiles is one read from a plane of every second row and column.
 
 // Loops by index over constant bounds are what the compiler unrolls into registers.
 #![allow(clippy::needless_range_loop)]
@@ -24,11 +23,17 @@ use std::ops::Range;
 /// Elements of a transformed tile.
 const POINTS: usize = 16;
 
+/// The most filters of a block ([`Level::filters`]).
+const MOST_FILTERS: usize = 8;
+
 /// The widest vector.
 const WIDEST: usize = 16;
 
 /// Transformed elements, of sources and results, that one task works on at a time: about the second-level cache.
 const NEAR: usize = 384 * 1024;
+
+/// Tiles that the weights are read for at least.
+const LEAST: usize = 192;
 
 /// Transformed elements of the weight gradient that are in memory at a time.
 const GROUP: usize = 2 * 1024 * 1024;
@@ -44,7 +49,7 @@ pub(super) fn fit(shape: &ConvShape) -> bool {
         return false;
     }
     let [rows, columns] = shape.output();
-    let computed = POINTS * rows.div_ceil(2) * (columns.div_ceil(2) + 1);
+    let computed = POINTS * rows.div_ceil(2) * columns.div_ceil(2);
     9 * rows * columns * 10 >= computed * 13
 }
 
@@ -58,21 +63,21 @@ struct Task {
 /// How the tiles of a convolution lie.
 #[derive(Clone, Copy)]
 struct Tiles {
-    /// Rows of tiles, and columns with the one too many.
+    /// Rows and columns of tiles.
     grid: [usize; 2],
 }
 
 impl Tiles {
     fn new(shape: &ConvShape) -> Self {
         let [rows, columns] = shape.output();
-        Self { grid: [rows.div_ceil(2), columns.div_ceil(2) + 1] }
+        Self { grid: [rows.div_ceil(2), columns.div_ceil(2)] }
     }
 
     /// Splits images into tasks of about `columns` tiles; several images at once only where they are that small, and no
     /// more than `most`.
     fn tasks(&self, batch: usize, columns: usize, most: usize) -> Vec<Task> {
         let area = self.grid[0] * self.grid[1];
-        let images = (columns / area).clamp(1, most.max(1));
+        let images = columns.div_ceil(area).clamp(1, most.max(1));
         let bands = (area / columns).clamp(1, self.grid[0]);
         let rows = if images > 1 { self.grid[0] } else { self.grid[0].div_ceil(bands) };
         (0..batch)
@@ -109,7 +114,7 @@ impl Tiles {
             (2 * task.rows.start) as isize - shape.padding[0] as isize,
             -(shape.padding[1] as isize),
         ];
-        Planes::halves(shape.input, origin, [task.rows.len() + 1, self.grid[1]])
+        Planes::halves(shape.input, origin, [task.rows.len() + 1, self.grid[1] + 1])
     }
 }
 
@@ -161,9 +166,9 @@ fn convolve(
     let point_weights = weights.len() / POINTS;
     let tiles = Tiles::new(shape);
     // No sum depends on which tiles are computed together, so this may follow the threads.
-    let most = shape.batch.div_ceil(2 * rayon::current_num_threads());
+    let most = shape.batch.div_ceil(rayon::current_num_threads());
     let near = NEAR / (POINTS * (channels + filters));
-    let tasks = tiles.tasks(shape.batch, near.max(6 * WIDEST), most);
+    let tasks = tiles.tasks(shape.batch, near.max(LEAST), most);
     let mut result = vec![0.0; shape.output_len()];
     let shared = Shared::new(&mut result);
     tasks.into_par_iter().for_each(|task| {
@@ -177,7 +182,7 @@ fn convolve(
                     let source = &input[(image * channels + channel) * input_area..][..input_area];
                     lay(&planes, source, pixels);
                     let laid = &mut laid[index * count..];
-                    transform_pixels(level, &planes, pixels, count, point, laid);
+                    transform_pixels(level, &planes, pixels, point, laid);
                 }
             }
             let offsets: Vec<usize> = (0..channels).map(|channel| channel * plane).collect();
@@ -249,12 +254,17 @@ fn transformed_kernels(
     let shared = Shared::new(&mut packed);
     (0..padded / block).into_par_iter().for_each(|index| {
         let mut own = vec![0.0; POINTS * channels * block];
+        let mut taps = [[0.0; MOST_FILTERS]; 9];
         for channel in 0..channels {
             for lane in 0..block.min(filters - index * block) {
-                let values = transform_kernel(kernel(index * block + lane, channel));
-                for (point, value) in values.into_iter().enumerate() {
-                    own[(point * channels + channel) * block + lane] = value;
+                let kernel = kernel(index * block + lane, channel);
+                for (taps, value) in taps.iter_mut().zip(kernel) {
+                    taps[lane] = value;
                 }
+            }
+            for (point, values) in transform_kernels(&taps).iter().enumerate() {
+                let at = (point * channels + channel) * block;
+                own[at..at + block].copy_from_slice(&values[..block]);
             }
         }
         for (point, own) in own.chunks_exact(channels * block).enumerate() {
@@ -264,28 +274,34 @@ fn transformed_kernels(
     packed
 }
 
-/// `G g Gᵀ`.
-fn transform_kernel(kernel: [f32; 9]) -> [f32; POINTS] {
+/// `G g Gᵀ` of several kernels side by side.
+fn transform_kernels(taps: &[[f32; MOST_FILTERS]; 9]) -> [[f32; MOST_FILTERS]; POINTS] {
+    let mut result = [[0.0; MOST_FILTERS]; POINTS];
     let spread = |a: f32, b: f32, c: f32| {
         let (outer, inner) = ((a + c) * 0.5, b * 0.5);
         [a, outer + inner, outer - inner, c]
     };
-    let mut rows = [[0.0; 3]; 4];
+    let mut rows = [[[0.0; MOST_FILTERS]; 3]; 4];
     for column in 0..3 {
-        let spread = spread(kernel[column], kernel[3 + column], kernel[6 + column]);
-        for row in 0..4 {
-            rows[row][column] = spread[row];
+        for lane in 0..MOST_FILTERS {
+            let spread = spread(taps[column][lane], taps[3 + column][lane], taps[6 + column][lane]);
+            for row in 0..4 {
+                rows[row][column][lane] = spread[row];
+            }
         }
     }
-    let mut result = [0.0; POINTS];
     for row in 0..4 {
-        let spread = spread(rows[row][0], rows[row][1], rows[row][2]);
-        result[row * 4..][..4].copy_from_slice(&spread);
+        for lane in 0..MOST_FILTERS {
+            let spread = spread(rows[row][0][lane], rows[row][1][lane], rows[row][2][lane]);
+            for column in 0..4 {
+                result[row * 4 + column][lane] = spread[column];
+            }
+        }
     }
     result
 }
 
-/// `Gᵀ u G`, the transpose of [`transform_kernel`].
+/// `Gᵀ u G`, the transpose of [`transform_kernels`].
 fn gather_kernel(points: [f32; POINTS]) -> [f32; 9] {
     let gather = |u: [f32; 4]| {
         let (sum, difference) = ((u[1] + u[2]) * 0.5, (u[1] - u[2]) * 0.5);
@@ -305,17 +321,10 @@ fn gather_kernel(points: [f32; POINTS]) -> [f32; 9] {
     result
 }
 
-/// `Bᵀ d B` of `count` tiles, each point `point` elements behind the last.
-fn transform_pixels(
-    level: Level,
-    planes: &Planes,
-    pixels: &[f32],
-    count: usize,
-    point: usize,
-    out: &mut [f32],
-) {
+/// `Bᵀ d B` of all tiles, each point `point` elements behind the last.
+fn transform_pixels(level: Level, planes: &Planes, pixels: &[f32], point: usize, out: &mut [f32]) {
     let (width, half) = (planes.width(), planes.plane_len());
-    for_lanes!(level, pixels_body(pixels: &[f32], width: usize, half: usize, count: usize, point: usize, out: &mut [f32]));
+    for_lanes!(level, pixels_body(pixels: &[f32], width: usize, half: usize, point: usize, out: &mut [f32]));
 }
 
 #[inline(always)]
@@ -324,23 +333,26 @@ fn pixels_body<L: Arithmetic>(
     pixels: &[f32],
     width: usize,
     half: usize,
-    count: usize,
     point: usize,
     out: &mut [f32],
 ) {
-    let last = count.next_multiple_of(L::LANES);
-    assert!(last + 3 * half + width < pixels.len() && last + (POINTS - 1) * point <= out.len());
-    for first in (0..last).step_by(L::LANES) {
+    let (rows, columns) = (half / width - 1, width - 1);
+    let beyond = columns.next_multiple_of(L::LANES) - columns;
+    assert!(4 * half + beyond <= pixels.len());
+    assert!(rows * columns + beyond + (POINTS - 1) * point <= out.len());
+    // What a vector writes past the end of a row, the next row writes again.
+    let vectors = (0..rows).flat_map(|row| {
+        (0..columns).step_by(L::LANES).map(move |x| (row * width + x, row * columns + x))
+    });
+    for (from, to) in vectors {
         // SAFETY: the farthest pixel is one row and one column on in the fourth plane, and the farthest result in
-        // the last point, both checked above; the level was detected.
+        // the last point, both with the vector's rest behind the row, as checked above; the level was detected.
         unsafe {
             let mut rows = [[L::splat(0.0); 4]; 4];
             for column in 0..4 {
                 let load = |row: usize| {
                     let plane = row % 2 * 2 + column % 2;
-                    L::load(
-                        pixels.as_ptr().add(plane * half + first + row / 2 * width + column / 2),
-                    )
+                    L::load(pixels.as_ptr().add(plane * half + from + row / 2 * width + column / 2))
                 };
                 let column_of = [load(0), load(1), load(2), load(3)];
                 let spread = spread_pixels(column_of);
@@ -351,7 +363,7 @@ fn pixels_body<L: Arithmetic>(
             for row in 0..4 {
                 let spread = spread_pixels(rows[row]);
                 for column in 0..4 {
-                    spread[column].store(out.as_mut_ptr().add((row * 4 + column) * point + first));
+                    spread[column].store(out.as_mut_ptr().add((row * 4 + column) * point + to));
                 }
             }
         }
@@ -470,7 +482,7 @@ pub(super) fn weight_gradient(
                                 let source =
                                     &input[(image * channels + index) * input_area..][..input_area];
                                 lay(planes, source, pixels);
-                                transform_pixels(level, planes, pixels, count, point, laid);
+                                transform_pixels(level, planes, pixels, point, laid);
                             } else {
                                 let source = &gradient
                                     [(image * filters + index - channels) * area..][..area];

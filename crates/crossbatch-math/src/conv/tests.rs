@@ -120,6 +120,19 @@ fn all_passes_agree_with_written_out_sums() {
             assert_eq!(patches::input_gradient(&shape, &gradient, &weight), input_grad, "{name}");
             assert_eq!(patches::weight_gradient(&shape, &input, &gradient), weight_grad, "{name}");
         }
+        let turnable = shape.padding[0].max(shape.padding[1]) <= 2 && shape.dilation == [1, 1];
+        if shape.groups == 1 && shape.kernel == [3, 3] && shape.stride == [1, 1] && turnable {
+            for level in Level::supported() {
+                // The kernels' halves are exact too.
+                let name = format!("winograd {level:?} {shape:?}");
+                let found = winograd::forward(level, &shape, &input, &weight, None);
+                assert_eq!(found, output, "{name}");
+                let found = winograd::input_gradient(level, &shape, &gradient, &weight);
+                assert_eq!(found, input_grad, "{name}");
+                let found = winograd::weight_gradient(level, &shape, &input, &gradient);
+                assert_eq!(found, weight_grad, "{name}");
+            }
+        }
         for level in Level::supported() {
             let name = format!("direct {level:?} {shape:?}");
             let found = direct::forward(level, &shape, &input, &weight, None);
@@ -187,6 +200,7 @@ fn threads_do_not_change_a_bit() {
         (16, 24, 13, 2, 1),
         (16, 24, 13, 2, 4),
         (160, 400, 5, 1, 1),
+        (40, 72, 14, 1, 1),
         (24, 24, 13, 2, 24),
     ] {
         let shape = ConvShape {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use crossbatch::LossKind;
+use crossbatch_models::BackboneKind;
 use crossbatch_retrieval::{Embeddings, Similarity};
 
 use crate::{
@@ -54,9 +55,12 @@ pub(crate) enum Command {
     Data(DataCommand),
     Plan(PlanArgs),
     Losses(LossesArgs),
-    /// Time what a training step does
+    Models(ModelsArgs),
+    /// Published weights of backbones
     #[command(subcommand)]
-    Bench(BenchCommand),
+    Weights(WeightsCommand),
+    Export(ExportArgs),
+    Bench(BenchArgs),
 }
 
 /// Train an embedding network and measure it on unseen classes
@@ -295,6 +299,7 @@ pub(crate) struct SearchArgs {
 pub(crate) enum DataCommand {
     List(DataListArgs),
     Show(DataShowArgs),
+    Preview(DataPreviewArgs),
 }
 
 /// List the kinds of data set, and what lies at some paths
@@ -326,6 +331,31 @@ pub(crate) struct DataShowArgs {
     /// Images of each class on the sheet
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) images: usize,
+}
+
+/// Draw a batch as training sees it, a row a class
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  crossbatch data preview my.toml --data photos/ --set images.crop=random-resized --sheet batch.png")]
+pub(crate) struct DataPreviewArgs {
+    /// Recipe in TOML; every key is optional (docs/recipe.md lists them)
+    #[arg(value_name = "RECIPE.toml")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Images, as for `crossbatch train`
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// Set a key of the recipe; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Draw into this PNG
+    #[arg(long, value_name = "OUT.png")]
+    pub(crate) sheet: PathBuf,
+    /// Epoch of the batch, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) epoch: u64,
+    /// Batch of the epoch, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) batch: usize,
 }
 
 /// Tell what a training run will take, without starting it
@@ -366,9 +396,147 @@ pub(crate) struct LossesArgs {
     pub(crate) format: Format,
 }
 
+/// List the backbones: parameters, arithmetic, usual images, where weights come from
+///
+/// Parameters are those of the backbone alone. A FLOP is one operation, so that a product and its addition are two. What
+/// a network costs in a training step, `crossbatch plan` tells.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelsArgs {
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WeightsCommand {
+    List(WeightsListArgs),
+    Fetch(WeightsFetchArgs),
+}
+
+/// List published weights: name, place, size, checksum, licence, how images are prepared
+///
+/// Nothing is downloaded. A file can be fetched by any program and given to `crossbatch train --weights`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WeightsListArgs {
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Download published weights, check them, and say what their SHA-256 is
+///
+/// Written to a file beside the target first, which is continued where it was broken off, and renamed when the checksum
+/// is right. Needs a program built with the feature `download`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch weights fetch resnet50.imagenet1k-v2
+  crossbatch weights fetch dinov2-s14.lvd142m --sha256 HEX -o weights/")]
+pub(crate) struct WeightsFetchArgs {
+    /// A name of `crossbatch weights list`
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The folder to write into
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    pub(crate) output: PathBuf,
+    /// The SHA-256 that the file must have, or how it begins (eight digits at least)
+    #[arg(long, value_name = "HEX")]
+    pub(crate) sha256: Option<String>,
+    /// Take a file whose publisher states no checksum without one
+    #[arg(long, conflicts_with = "sha256")]
+    pub(crate) accept_unknown: bool,
+    /// Fetch from here instead, such as a mirror
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+}
+
+/// Write a run's network for other programs
+///
+/// safetensors: the weights in PyTorch's names, those of torchvision and timm for the backbone, the head as `head.weight`
+/// and `head.bias`. onnx: the network from images [N, C, S, S] (as it was trained: normalised, not bytes) to embeddings of
+/// length one, operator set 17.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch export runs/mine --format safetensors -o mine.safetensors
+  crossbatch export runs/mine --format onnx -o mine.onnx")]
+pub(crate) struct ExportArgs {
+    /// Run folder made by `crossbatch train`
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// What to write
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+    /// Where to write it
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Which weights [default: the recipe's train.report]
+    #[arg(long, value_enum)]
+    pub(crate) weights: Option<Weights>,
+    /// The backbone alone, without the prefix `backbone.`, as torchvision and timm load it
+    #[arg(long)]
+    pub(crate) backbone: bool,
+}
+
+/// What a network is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Weights in PyTorch's names
+    Safetensors,
+    /// The network, operator set 17
+    Onnx,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     Memory(BenchMemoryArgs),
+    Step(BenchModelArgs),
+    Infer(BenchModelArgs),
+}
+
+/// Time this machine: without a command products, networks, the memory's loss and evaluation, in one table
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch bench
+  crossbatch bench --format json
+  crossbatch bench step --model conv4 --batch 64 --size 28
+  crossbatch bench infer --model conv4
+  crossbatch bench memory --data dense")]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
+    /// Format of the result of `crossbatch bench` itself
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Time a network: a training step (`step`), or images to embeddings (`infer`)
+///
+/// A training step is forward, a 128-d head, the batch's contrastive loss over 4 images a class without a memory,
+/// backward, and Adam, always on the same random images, so that the loss falls. Reported are the median of all steps
+/// but the first three, and the most memory in use at once, network and optimiser included.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch bench step
+  crossbatch bench step --model conv4 --batch 64 --size 28 --format json
+  crossbatch bench infer --model conv4 --batch 256 --threads 2")]
+pub(crate) struct BenchModelArgs {
+    /// The backbone
+    #[arg(long, value_name = "NAME", default_value = "conv4")]
+    pub(crate) model: BackboneKind,
+    /// Images in a batch [default: 64]; of a training step a multiple of 4, at least 8
+    #[arg(long, value_name = "B", default_value_t = 64)]
+    pub(crate) batch: usize,
+    /// Side of the images [default: 28 for conv4, 224 for others]
+    #[arg(long, value_name = "PIXELS")]
+    pub(crate) size: Option<usize>,
+    /// Channels of the images [default: 1 for conv4, 3 for others]
+    #[arg(long, value_name = "N")]
+    pub(crate) channels: Option<usize>,
+    /// Steps or batches that are timed [default: 20 for conv4, 5 for others]
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<usize>,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 /// Time a loss against the memory: its value and the gradient of the anchors

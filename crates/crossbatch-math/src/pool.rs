@@ -372,10 +372,14 @@ fn share_pairs(
     let lines = gradient.chunks_exact(columns).zip(places.chunks_exact(columns));
     for ((gradient, places), rows) in lines.zip(&mut rows) {
         let (top, bottom) = rows.split_at_mut(width);
-        for (line, first) in [(top, 0), (bottom, 2)] {
+        for (line, first) in [(top, 0u8), (bottom, 2)] {
             let (pairs, last) = line.as_chunks_mut::<2>();
             for ((gradient, place), pair) in gradient.iter().zip(places).zip(pairs) {
-                let only = |at: u8| if *place == at { *gradient } else { 0.0 };
+                // All bits or none: a branch would be guessed wrong half of the time.
+                let only = |at: u8| {
+                    let mask = u32::from(*place == at).wrapping_neg();
+                    f32::from_bits(gradient.to_bits() & mask)
+                };
                 pair[0].write(only(first));
                 pair[1].write(only(first + 1));
             }

@@ -7,7 +7,7 @@ use burn::{
 use crossbatch_kernels::{global_average_pool, global_max_pool};
 use serde::{Deserialize, Serialize};
 
-use crate::{cost::Tally, init::Initializer};
+use crate::{cost::Tally, init::Initializer, onnx::Graph};
 
 /// How the features `[B, F, h, w]` of a backbone become rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ use crate::{cost::Tally, init::Initializer};
 pub enum Pooling {
     /// Every feature of every place, `[B, F h w]`; for `conv4` only.
     Flatten,
+    /// The class token, of vision transformers only.
+    ClassToken,
     /// The mean of each channel.
     Average,
     /// The maximum of each channel.
@@ -31,6 +33,7 @@ impl Pooling {
     pub fn name(self) -> &'static str {
         match self {
             Self::Flatten => "flatten",
+            Self::ClassToken => "class-token",
             Self::Average => "average",
             Self::Max => "max",
             Self::Gem => "gem",
@@ -55,6 +58,7 @@ impl Pool {
 
     /// `[B, F, h, w]` to `[B, F]`, or `[B, F h w]`.
     pub(crate) fn forward(&self, features: Tensor<4>) -> Tensor<2> {
+        // A class token comes as a map of one place.
         match (self.kind, &self.p) {
             (Pooling::Flatten, _) => features.flatten(1, 3),
             (Pooling::Max, _) => global_max_pool(features),
@@ -66,8 +70,35 @@ impl Pool {
                 let powers = features.clamp_min(1e-6).log() * p.clone().reshape([1, 1, 1, 1]);
                 (global_average_pool(powers.exp()).log() / p.reshape([1, 1])).exp()
             }
-            (Pooling::Average | Pooling::Gem, _) => global_average_pool(features),
+            (Pooling::Average | Pooling::ClassToken | Pooling::Gem, _) => {
+                global_average_pool(features)
+            }
         }
+    }
+
+    pub(crate) fn onnx(&self, graph: &mut Graph, features: &str) -> String {
+        let average =
+            |graph: &mut Graph, input: &str| graph.node("GlobalAveragePool", &[input], &[]);
+        let maximum = |graph: &mut Graph| graph.node("GlobalMaxPool", &[features], &[]);
+        let pooled = match (self.kind, &self.p) {
+            (Pooling::Flatten, _) => features.to_owned(),
+            (Pooling::Max, _) => maximum(graph),
+            (Pooling::AverageMax, _) => {
+                let (mean, maximum) = (average(graph, features), maximum(graph));
+                graph.node("Add", &[&mean, &maximum], &[])
+            }
+            (Pooling::Gem, Some(p)) => {
+                let p = graph.parameter(p);
+                let least = graph.number(1e-6);
+                let features = graph.node("Max", &[features, &least], &[]);
+                let powers = graph.node("Pow", &[&features, &p], &[]);
+                let mean = average(graph, &powers);
+                let root = graph.node("Reciprocal", &[&p], &[]);
+                graph.node("Pow", &[&mean, &root], &[])
+            }
+            (Pooling::Average | Pooling::ClassToken | Pooling::Gem, _) => average(graph, features),
+        };
+        graph.node("Flatten", &[&pooled], &[])
     }
 
     pub(crate) fn tally(&self, tally: &mut Tally) {

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::archive::Archive;
-use crate::decode::{ImageSpec, decode_bytes, decode_rgb_bytes};
+use crate::decode::{ImageSpec, Raster, decode_rgb_bytes};
 use crate::error::Error;
 use crate::glyphs::GlyphSet;
+use crate::transform::Fit;
 
 #[derive(Debug, Clone)]
 pub(crate) enum ImageSource {
@@ -16,15 +17,27 @@ pub(crate) enum ImageSource {
 }
 
 impl ImageSource {
-    /// `[channels, size, size]`, not inverted. Glyphs are drawn at that size, not resized to it.
+    /// `[channels, size, size]`, not inverted.
     pub(crate) fn decode(&self, name: &str, spec: ImageSpec) -> Result<Vec<u8>, Error> {
-        match self {
+        spec.check()?;
+        Ok(self.raster(name, &spec)?.fitted(&spec))
+    }
+
+    /// The whole picture, grey where the network is. Glyphs are drawn at the size that they are fitted at, so that
+    /// fitting resizes none.
+    pub(crate) fn raster(&self, name: &str, spec: &ImageSpec) -> Result<Raster, Error> {
+        let raster = match self {
             Self::Glyph { set, class, image } => {
-                spec.check()?;
-                Ok(set.draw(*class, *image, spec.size).repeat(spec.channels))
+                let side = match spec.fit {
+                    Fit::Squash => spec.size,
+                    Fit::CentreCrop { resize } => resize,
+                };
+                let pixels = set.draw(*class, *image, side);
+                Raster { width: side, height: side, channels: 1, pixels }
             }
-            _ => decode_bytes(name, &self.bytes()?, spec),
-        }
+            _ => Raster::decode(name, &self.bytes()?, spec.decode)?,
+        };
+        Ok(raster.for_network(spec.channels))
     }
 
     /// `[side, side, 3]`, interleaved.

@@ -141,7 +141,6 @@ fn means(input: &[f32], line: &mut [f32], rows: &[Span], columns: &[Span], outpu
         }
         for (column, output) in columns.iter().zip(output) {
             let sum: f32 = line[column.start..column.end].iter().sum();
-            // A window wholly in the padding has no place that counts: its mean is NaN, as in PyTorch.
             *output = sum / (row.count * column.count) as f32;
         }
     }
@@ -159,17 +158,10 @@ fn total(plane: &[f32]) -> f64 {
                 lanes[lane] += chunk[lane];
             }
         }
-        for (lane, value) in lanes.iter_mut().zip(rest) {
-            *lane += value;
-        }
-        let mut half = 8;
-        while half > 0 {
-            for lane in 0..half {
-                lanes[lane] += lanes[lane + half];
-            }
-            half /= 2;
-        }
-        total += f64::from(lanes[0]);
+        let rest: f32 = rest.iter().sum();
+        let eight: [f32; 8] = std::array::from_fn(|lane| lanes[lane] + lanes[lane + 8]);
+        let [a, b, c, d] = std::array::from_fn(|lane| eight[lane] + eight[lane + 4]);
+        total += f64::from((a + c) + (b + d)) + f64::from(rest);
     }
     total
 }

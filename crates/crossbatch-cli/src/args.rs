@@ -55,6 +55,11 @@ pub(crate) enum Command {
     Data(DataCommand),
     Plan(PlanArgs),
     Losses(LossesArgs),
+    Models(ModelsArgs),
+    /// Published weights of backbones
+    #[command(subcommand)]
+    Weights(WeightsCommand),
+    Export(ExportArgs),
     Bench(BenchArgs),
 }
 
@@ -389,6 +394,95 @@ pub(crate) struct LossesArgs {
     /// Format of the result; JSON has the page too
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+/// List the backbones: parameters, arithmetic, usual images, where weights come from
+///
+/// Parameters are those of the backbone alone. A FLOP is one operation, so that a product and its addition are two. What
+/// a network costs in a training step, `crossbatch plan` tells.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelsArgs {
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WeightsCommand {
+    List(WeightsListArgs),
+    Fetch(WeightsFetchArgs),
+}
+
+/// List published weights: name, place, size, checksum, licence, how images are prepared
+///
+/// Nothing is downloaded. A file can be fetched by any program and given to `crossbatch train --weights`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WeightsListArgs {
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Download published weights, check them, and say what their SHA-256 is
+///
+/// Written to a file beside the target first, which is continued where it was broken off, and renamed when the checksum
+/// is right. Needs a program built with the feature `download`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch weights fetch resnet50.imagenet1k-v2
+  crossbatch weights fetch dinov2-s14.lvd142m --sha256 HEX -o weights/")]
+pub(crate) struct WeightsFetchArgs {
+    /// A name of `crossbatch weights list`
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The folder to write into
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    pub(crate) output: PathBuf,
+    /// The SHA-256 that the file must have, or how it begins (eight digits at least)
+    #[arg(long, value_name = "HEX")]
+    pub(crate) sha256: Option<String>,
+    /// Take a file whose publisher states no checksum without one
+    #[arg(long, conflicts_with = "sha256")]
+    pub(crate) accept_unknown: bool,
+    /// Fetch from here instead, such as a mirror
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+}
+
+/// Write a run's network for other programs
+///
+/// safetensors: the weights in PyTorch's names, those of torchvision and timm for the backbone, the head as `head.weight`
+/// and `head.bias`. onnx: the network from images [N, C, S, S] (as it was trained: normalised, not bytes) to embeddings of
+/// length one, operator set 17.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch export runs/mine --format safetensors -o mine.safetensors
+  crossbatch export runs/mine --format onnx -o mine.onnx")]
+pub(crate) struct ExportArgs {
+    /// Run folder made by `crossbatch train`
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// What to write
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+    /// Where to write it
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Which weights [default: the recipe's train.report]
+    #[arg(long, value_enum)]
+    pub(crate) weights: Option<Weights>,
+    /// The backbone alone, without the prefix `backbone.`, as torchvision and timm load it
+    #[arg(long)]
+    pub(crate) backbone: bool,
+}
+
+/// What a network is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Weights in PyTorch's names
+    Safetensors,
+    /// The network, operator set 17
+    Onnx,
 }
 
 #[derive(Debug, Subcommand)]

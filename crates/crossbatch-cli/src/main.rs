@@ -5,6 +5,8 @@ mod args;
 mod bench;
 mod census;
 mod commands;
+#[cfg(feature = "download")]
+mod download;
 mod embedding;
 mod images;
 mod memory;

@@ -7,6 +7,7 @@ mod embed;
 mod eval;
 mod eval_files;
 mod losses;
+mod models;
 mod plan;
 mod search;
 mod streaming;

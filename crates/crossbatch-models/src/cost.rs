@@ -2,13 +2,16 @@
 
 use burn::{
     module::{Module, ModuleVisitor, Param},
-    tensor::Tensor,
+    tensor::{Device, Tensor},
 };
 
 use crossbatch_kernels::PoolOptions;
 
+use serde::Serialize;
+
 use crate::{
-    embedder::Embedder,
+    backbone::BackboneKind,
+    embedder::{Embedder, EmbedderConfig},
     layer::{BatchNorm2d, Conv2d, Linear},
 };
 
@@ -54,6 +57,38 @@ impl Embedder {
         let mut counter = Counter(0);
         self.visit(&mut counter);
         counter.0
+    }
+}
+
+/// What [`BackboneKind::facts`] tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BackboneFacts {
+    /// Numbers that training changes, without a head.
+    pub parameters: usize,
+    /// Floating-point operations of the forward pass for an image of the usual size, two for each product.
+    pub forward_flops: u64,
+    /// Features behind the usual pooling.
+    pub features: usize,
+    /// Side of the usual image.
+    pub size: usize,
+}
+
+impl BackboneKind {
+    /// Its size and work, counted over its layers, for three channels (`conv4`: one).
+    pub fn facts(self) -> BackboneFacts {
+        let channels = if self == Self::Conv4 { 1 } else { 3 };
+        let size = self.usual_image();
+        let config = EmbedderConfig::new(self, channels, size, 1);
+        let embedder = Embedder::blank(&config, &Device::flex().autodiff());
+        let mut tally = Tally::new([channels, size, size]);
+        embedder.backbone().tally(&mut tally);
+        let features = config.features();
+        BackboneFacts {
+            parameters: embedder.trainable() - (features + 1),
+            forward_flops: tally.cost.forward_flops,
+            features,
+            size,
+        }
     }
 }
 
@@ -232,8 +267,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BackboneKind, EmbedderConfig, Mode};
-    use burn::tensor::Device;
+    use crate::Mode;
 
     fn conv4(channels: usize, size: usize, embedding: usize) -> Embedder {
         let config = EmbedderConfig::new(BackboneKind::Conv4, channels, size, embedding);
@@ -264,6 +298,31 @@ mod tests {
             let images = Tensor::<4>::zeros([2, channels, size, size], &Device::flex().autodiff());
             assert_eq!(network.forward(images, Mode::Train).dims(), [2, 5]);
             assert!(network.cost(channels, size).forward_flops > 0);
+        }
+    }
+
+    #[test]
+    fn parameters_and_work_are_those_that_torchvision_and_timm_state() {
+        // Parameters without a classifier, 10^6 products of an image of 224 pixels (torchvision's `_ops`, where
+        // given), and how many of these are the classifier's.
+        for (kind, parameters, products) in [
+            (BackboneKind::ResNet18, 11_176_512, Some((1_814.0, 0.512))),
+            (BackboneKind::ResNet34, 21_284_672, Some((3_664.0, 0.512))),
+            (BackboneKind::ResNet50, 23_508_032, Some((4_089.0, 2.048))),
+            (BackboneKind::ResNet101, 42_500_160, Some((7_801.0, 2.048))),
+            (BackboneKind::GoogLeNet, 5_599_904, Some((1_498.0, 1.024))),
+            (BackboneKind::ConvNextT, 27_818_592, Some((4_456.0, 0.768))),
+            (BackboneKind::MobileNetV3Small, 927_008, Some((57.0, 1.614))),
+            (BackboneKind::MobileNetV3Large, 2_971_952, Some((217.0, 2.509))),
+            (BackboneKind::VitS16, 21_665_664, None),
+            (BackboneKind::VitB16, 85_798_656, None),
+        ] {
+            let facts = kind.facts();
+            assert_eq!(facts.parameters, parameters, "{kind}");
+            if let Some((stated, classifier)) = products {
+                let (found, expected) = (facts.forward_flops as f64 / 2e6, stated - classifier);
+                assert!((found / expected - 1.0).abs() < 0.03, "{kind}: {found}, not {expected}");
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
     cost::Tally,
     init::Initializer,
     layer::{LayerNorm, Linear, Mode, l2_normalize},
+    onnx::{Attribute, Graph},
     pooling::{Pool, Pooling},
     weights::{NamedTensor, StateDict, WeightsError},
 };
@@ -110,7 +111,7 @@ impl EmbedderConfig {
         Ok(())
     }
 
-    fn features(&self) -> usize {
+    pub(crate) fn features(&self) -> usize {
         let channels = self.backbone.channels();
         match self.pooling {
             Pooling::Flatten => channels * (self.size / 8).pow(2),
@@ -139,8 +140,20 @@ impl Embedder {
     ///
     /// If [`EmbedderConfig::check`] refuses the configuration.
     pub fn new(config: &EmbedderConfig, seed: u64, device: &Device) -> Self {
+        Self::from_initializer(config, Initializer::new(seed, device))
+    }
+
+    /// A network whose random values are all 0: for its shape, or to load weights into.
+    ///
+    /// # Panics
+    ///
+    /// As [`new`](Self::new).
+    pub fn blank(config: &EmbedderConfig, device: &Device) -> Self {
+        Self::from_initializer(config, Initializer::blank(device))
+    }
+
+    fn from_initializer(config: &EmbedderConfig, mut init: Initializer<'_>) -> Self {
         config.check().unwrap_or_else(|reason| panic!("{reason}"));
-        let mut init = Initializer::new(seed, device);
         let backbone = Backbone::new(config, &mut init);
         let pool = Pool::new(&mut init, config.pooling);
         let features = config.features();
@@ -187,6 +200,25 @@ impl Embedder {
             tally.layer_norm();
         }
         tally.linear(&self.head);
+    }
+
+    /// Its nodes, from `images` to embeddings.
+    pub(crate) fn onnx(&self, graph: &mut Graph, images: &str) -> String {
+        let features = self.backbone.onnx(graph, images);
+        let mut features = self.pool.onnx(graph, &features);
+        if let Some(norm) = &self.norm {
+            features = graph.layer_norm(norm, &features);
+        }
+        let rows = graph.linear(&self.head, &features);
+        let attributes = [Attribute::Ints("axes", vec![1]), Attribute::Int("keepdims", 1)];
+        let length = graph.node("ReduceL2", &[&rows], &attributes);
+        let least = graph.number(1e-12);
+        let length = graph.node("Max", &[&length, &least], &[]);
+        graph.node("Div", &[&rows, &length], &[])
+    }
+
+    pub(crate) fn backbone(&self) -> &Backbone {
+        &self.backbone
     }
 
     /// Where the parameters are.
@@ -242,22 +274,22 @@ fn in_pytorch(field: &str) -> Option<&'static str> {
 /// Where a walk over the modules stands. Enum variants are no part of a name: `backbone.blocks.0`,
 /// not `backbone.Conv4.blocks.0`.
 #[derive(Default)]
-struct Path(Vec<String>);
+pub(crate) struct Path(Vec<String>);
 
 impl Path {
-    fn enter(&mut self, name: &str, container: &str) {
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum:") {
             self.0.push(in_pytorch(name).unwrap_or(name).to_owned());
         }
     }
 
-    fn exit(&mut self, container: &str) {
+    pub(crate) fn exit(&mut self, container: &str) {
         if !container.starts_with("Enum:") {
             self.0.pop();
         }
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let parts = self.0.iter().filter(|part| !part.is_empty());
         parts.map(String::as_str).collect::<Vec<_>>().join(".")
     }

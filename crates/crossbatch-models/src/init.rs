@@ -17,6 +17,7 @@ pub(crate) struct Initializer<'a> {
     device: &'a Device,
     frozen: bool,
     frozen_norm: bool,
+    blank: bool,
 }
 
 impl<'a> Initializer<'a> {
@@ -27,7 +28,13 @@ impl<'a> Initializer<'a> {
             device,
             frozen: false,
             frozen_norm: false,
+            blank: false,
         }
+    }
+
+    /// Draws nothing: all is 0, for a network whose shape alone matters or whose values come later.
+    pub(crate) fn blank(device: &'a Device) -> Self {
+        Self { blank: true, ..Self::new(0, device) }
     }
 
     /// Whether batch normalisations are frozen, wherever they are.
@@ -57,6 +64,9 @@ impl<'a> Initializer<'a> {
         shape: [usize; D],
         fan_in: usize,
     ) -> Param<Tensor<D>> {
+        if self.blank {
+            return self.parameter(Tensor::zeros(shape, self.device));
+        }
         let bound = 1.0 / (fan_in as f32).sqrt();
         let values: Vec<f32> = (0..shape.iter().product())
             .map(|_| (self.rng.random::<f32>() * 2.0 - 1.0) * bound)
@@ -70,6 +80,9 @@ impl<'a> Initializer<'a> {
         shape: [usize; D],
         deviation: f64,
     ) -> Param<Tensor<D>> {
+        if self.blank {
+            return self.parameter(Tensor::zeros(shape, self.device));
+        }
         let numbers: usize = shape.iter().product();
         let mut values = Vec::with_capacity(numbers + 1);
         while values.len() < numbers {

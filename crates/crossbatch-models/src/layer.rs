@@ -170,6 +170,14 @@ impl BatchNorm2d {
         Self { momentum, ..self }
     }
 
+    pub(crate) fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
+    pub(crate) fn has_relu(&self) -> bool {
+        self.relu
+    }
+
     fn options(&self) -> BatchNormOptions {
         BatchNormOptions { epsilon: self.epsilon, relu: self.relu }
     }
@@ -259,6 +267,10 @@ pub struct LayerNorm {
 impl LayerNorm {
     pub(crate) fn new(init: &mut Initializer<'_>, width: usize, epsilon: f64) -> Self {
         Self { weight: init.constant(width, 1.0), bias: init.constant(width, 0.0), epsilon }
+    }
+
+    pub(crate) fn epsilon(&self) -> f64 {
+        self.epsilon
     }
 
     /// Over the channels of `[B, D, H, W]`.

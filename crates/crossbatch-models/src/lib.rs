@@ -16,11 +16,13 @@
 //! ```
 
 mod backbone;
+mod catalog;
 mod cost;
 mod embedder;
 mod import;
 mod init;
 mod layer;
+mod onnx;
 mod pooling;
 mod weights;
 
@@ -28,7 +30,8 @@ pub use backbone::{
     Backbone, BackboneKind, BnInception, Conv4, ConvNeXt, GoogLeNet, MobileNetV3, ResNet,
     VisionTransformer,
 };
-pub use cost::NetworkCost;
+pub use catalog::{PUBLISHED, Published};
+pub use cost::{BackboneFacts, NetworkCost};
 pub use embedder::{Embedder, EmbedderConfig};
 pub use import::{ImportReport, Misfit, read_weights};
 pub use layer::{BatchNorm2d, Conv2d, LayerNorm, Linear, Mode, l2_normalize};

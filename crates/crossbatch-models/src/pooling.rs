@@ -7,7 +7,7 @@ use burn::{
 use crossbatch_kernels::{global_average_pool, global_max_pool};
 use serde::{Deserialize, Serialize};
 
-use crate::{cost::Tally, init::Initializer};
+use crate::{cost::Tally, init::Initializer, onnx::Graph};
 
 /// How the features `[B, F, h, w]` of a backbone become rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,31 @@ impl Pool {
                 global_average_pool(features)
             }
         }
+    }
+
+    pub(crate) fn onnx(&self, graph: &mut Graph, features: &str) -> String {
+        let average =
+            |graph: &mut Graph, input: &str| graph.node("GlobalAveragePool", &[input], &[]);
+        let maximum = |graph: &mut Graph| graph.node("GlobalMaxPool", &[features], &[]);
+        let pooled = match (self.kind, &self.p) {
+            (Pooling::Flatten, _) => features.to_owned(),
+            (Pooling::Max, _) => maximum(graph),
+            (Pooling::AverageMax, _) => {
+                let (mean, maximum) = (average(graph, features), maximum(graph));
+                graph.node("Add", &[&mean, &maximum], &[])
+            }
+            (Pooling::Gem, Some(p)) => {
+                let p = graph.parameter(p);
+                let least = graph.number(1e-6);
+                let features = graph.node("Max", &[features, &least], &[]);
+                let powers = graph.node("Pow", &[&features, &p], &[]);
+                let mean = average(graph, &powers);
+                let root = graph.node("Reciprocal", &[&p], &[]);
+                graph.node("Pow", &[&mean, &root], &[])
+            }
+            (Pooling::Average | Pooling::ClassToken | Pooling::Gem, _) => average(graph, features),
+        };
+        graph.node("Flatten", &[&pooled], &[])
     }
 
     pub(crate) fn tally(&self, tally: &mut Tally) {

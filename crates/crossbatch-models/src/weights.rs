@@ -40,6 +40,11 @@ pub enum WeightsError {
     /// Not a PyTorch file, or a damaged one.
     #[error("not a readable PyTorch or safetensors file: {0}")]
     PyTorch(String),
+    /// A network that ONNX cannot hold in one file.
+    #[error(
+        "the network is larger than the 2 GiB that an ONNX file may have; export it as safetensors"
+    )]
+    TooLarge,
     /// The weights of another backbone.
     #[error("{0}")]
     Import(Box<Misfit>),

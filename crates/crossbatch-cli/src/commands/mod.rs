@@ -4,12 +4,15 @@ mod bench;
 mod data;
 mod embed;
 pub(crate) mod eval;
+mod export;
 pub(crate) mod losses;
+mod models;
 mod plan;
 mod preview;
 mod recipe;
 mod search;
 mod train;
+mod weights;
 
 use std::{path::Path, process::ExitCode, sync::atomic::Ordering};
 
@@ -17,7 +20,7 @@ use anyhow::{Context, bail};
 use crossbatch_train::{Recipe, Report, RunFolder, TrainedModel};
 
 use crate::{
-    args::{Args, BenchCommand, Command, Common, DataCommand, Weights},
+    args::{Args, BenchCommand, Command, Common, DataCommand, Weights, WeightsCommand},
     printer::Printer,
 };
 
@@ -33,6 +36,10 @@ pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Data(DataCommand::Show(args)) => data::show(args, common, printer),
         Command::Data(DataCommand::Preview(args)) => preview::run(args, common, printer),
         Command::Losses(args) => losses::run(args, printer),
+        Command::Models(args) => models::run(args, printer),
+        Command::Weights(WeightsCommand::List(args)) => weights::list(args, printer),
+        Command::Weights(WeightsCommand::Fetch(args)) => weights::fetch(args, printer),
+        Command::Export(args) => export::run(args, common, printer),
         Command::Bench(bench) => match &bench.command {
             None => bench::overview::run(bench.format, common, printer),
             Some(BenchCommand::Memory(args)) => bench::memory(args, common, printer),

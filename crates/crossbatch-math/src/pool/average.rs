@@ -141,7 +141,6 @@ fn means(input: &[f32], line: &mut [f32], rows: &[Span], columns: &[Span], outpu
         }
         for (column, output) in columns.iter().zip(output) {
             let sum: f32 = line[column.start..column.end].iter().sum();
-            // A window wholly in the padding has no place that counts: its mean is NaN, as in PyTorch.
             *output = sum / (row.count * column.count) as f32;
         }
     }

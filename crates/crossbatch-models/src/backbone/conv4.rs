@@ -5,6 +5,7 @@ use crate::{
     cost::Tally,
     init::Initializer,
     layer::{BatchNorm2d, Conv2d, Mode},
+    onnx::Graph,
 };
 
 /// Four blocks of 3x3 convolution (64 channels, no bias), BatchNorm and ReLU, with 2x2 max-pooling
@@ -51,6 +52,15 @@ impl Conv4 {
         self.blocks.iter().enumerate().fold(images, |features, (index, block)| {
             let features = block.norm.forward(block.conv.forward(features), mode);
             if index < last { max_pool2d(features, PoolOptions::new(2, 2)) } else { features }
+        })
+    }
+
+    pub(crate) fn onnx(&self, graph: &mut Graph, images: &str) -> String {
+        let last = self.blocks.len() - 1;
+        self.blocks.iter().enumerate().fold(images.to_owned(), |features, (index, block)| {
+            let features = graph.conv(&block.conv, &features);
+            let features = graph.norm(&block.norm, &features, None);
+            if index < last { graph.max_pool(PoolOptions::new(2, 2), &features) } else { features }
         })
     }
 

@@ -8,6 +8,7 @@ use crate::{
     cost::Tally,
     init::Initializer,
     layer::{Conv2d, LayerNorm, Linear},
+    onnx::Graph,
 };
 
 /// ConvNeXt-T in torchvision's layout and names, without stochastic depth. The layer normalisation that torchvision has
@@ -88,6 +89,20 @@ impl ConvNeXt {
         run(fourth, halve(halve3, features))
     }
 
+    pub(crate) fn onnx(&self, graph: &mut Graph, images: &str) -> String {
+        let (stem, first, halve1, second, halve2, third, halve3, fourth) = &self.features;
+        let features = graph.conv(&stem.0, images);
+        let features = graph.layer_norm_channels(&stem.1, &features);
+        let mut features =
+            first.iter().fold(features, |features, block| block.onnx(graph, &features));
+        for (halve, blocks) in [(halve1, second), (halve2, third), (halve3, fourth)] {
+            let normal = graph.layer_norm_channels(&halve.0, &features);
+            let start = graph.conv(&halve.1, &normal);
+            features = blocks.iter().fold(start, |features, block| block.onnx(graph, &features));
+        }
+        features
+    }
+
     pub(crate) fn tally(&self, tally: &mut Tally) {
         let (stem, first, halve1, second, halve2, third, halve3, fourth) = &self.features;
         tally.conv(&stem.0);
@@ -118,6 +133,19 @@ impl Block {
         let features = gelu(self.block_3.forward(self.block_2.forward(features)));
         let features = self.block_5.forward(features).permute([0, 3, 1, 2]);
         input + features * self.layer_scale.val().unsqueeze()
+    }
+
+    fn onnx(&self, graph: &mut Graph, input: &str) -> String {
+        let features = graph.conv(&self.block_0, input);
+        let features = graph.transpose(&features, &[0, 2, 3, 1]);
+        let features = graph.layer_norm(&self.block_2, &features);
+        let features = graph.linear(&self.block_3, &features);
+        let features = graph.gelu(&features);
+        let features = graph.linear(&self.block_5, &features);
+        let features = graph.transpose(&features, &[0, 3, 1, 2]);
+        let scale = graph.parameter(&self.layer_scale);
+        let features = graph.node("Mul", &[&features, &scale], &[]);
+        graph.node("Add", &[input, &features], &[])
     }
 
     fn tally(&self, tally: &mut Tally) {

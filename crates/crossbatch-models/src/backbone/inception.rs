@@ -5,6 +5,7 @@ use crate::{
     cost::Tally,
     init::Initializer,
     layer::{BatchNorm2d, Conv2d, Mode},
+    onnx::Graph,
 };
 
 /// GoogLeNet in torchvision's layout and names: batch normalisation (epsilon 1e-3) behind every convolution, no bias, and a
@@ -116,6 +117,11 @@ impl BasicConv {
         self.bn.forward(self.conv.forward(input), mode)
     }
 
+    fn onnx(&self, graph: &mut Graph, input: &str) -> String {
+        let features = graph.conv(&self.conv, input);
+        graph.norm(&self.bn, &features, None)
+    }
+
     fn tally(&self, tally: &mut Tally) {
         tally.conv(&self.conv);
         tally.norm(&self.bn);
@@ -168,6 +174,28 @@ impl Inception {
         branches.push(chain(&self.branch3, input, mode));
         branches.push(pooled);
         Tensor::cat(branches, 1)
+    }
+
+    fn onnx(&self, graph: &mut Graph, input: &str) -> String {
+        let mut branches = Vec::with_capacity(4);
+        branches.extend(self.branch1.as_ref().map(|conv| conv.onnx(graph, input)));
+        for branch in [&self.branch2, &self.branch3] {
+            let start = input.to_owned();
+            branches.push(branch.iter().fold(start, |features, conv| conv.onnx(graph, &features)));
+        }
+        branches.push(match &self.pool_projection {
+            None => graph.max_pool(PoolOptions { stride: 2, ceil_mode: false, ..KEEP }, input),
+            Some(projection) => {
+                let pooled = if self.average {
+                    graph.average_pool(PoolOptions { ceil_mode: false, ..KEEP }, input)
+                } else {
+                    graph.max_pool(KEEP, input)
+                };
+                projection.onnx(graph, &pooled)
+            }
+        });
+        let branches: Vec<&str> = branches.iter().map(String::as_str).collect();
+        graph.concat(&branches, 1)
     }
 
     fn tally(&self, tally: &mut Tally) {
@@ -235,6 +263,23 @@ impl GoogLeNet {
         features
     }
 
+    pub(crate) fn onnx(&self, graph: &mut Graph, images: &str) -> String {
+        let features = self.conv1.onnx(graph, images);
+        let features = graph.max_pool(HALVE, &features);
+        let features = self.conv2.onnx(graph, &features);
+        let features = self.conv3.onnx(graph, &features);
+        let mut features = graph.max_pool(HALVE, &features);
+        for (index, module) in self.modules().into_iter().enumerate() {
+            features = match index {
+                2 => graph.max_pool(HALVE, &features),
+                7 => graph.max_pool(HALVE_BY_TWO, &features),
+                _ => features,
+            };
+            features = module.onnx(graph, &features);
+        }
+        features
+    }
+
     fn modules(&self) -> [&Inception; 9] {
         [
             &self.inception3a,
@@ -292,6 +337,16 @@ impl BnInception {
             inception5a: module(3, [1056, 352, 192, 320, 160, 224, 128], true),
             inception5b: module(3, [1024, 352, 192, 320, 192, 224, 128], false),
         }
+    }
+
+    pub(crate) fn onnx(&self, graph: &mut Graph, images: &str) -> String {
+        let features = self.conv1.onnx(graph, images);
+        let features = graph.max_pool(HALVE, &features);
+        let features = self.conv2.onnx(graph, &features);
+        let features = self.conv3.onnx(graph, &features);
+        let features = graph.max_pool(HALVE, &features);
+        let modules = self.modules().into_iter();
+        modules.fold(features, |features, module| module.onnx(graph, &features))
     }
 
     fn modules(&self) -> [&Inception; 10] {

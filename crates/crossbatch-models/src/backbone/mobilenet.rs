@@ -5,6 +5,7 @@ use crate::{
     cost::Tally,
     init::Initializer,
     layer::{BatchNorm2d, Conv2d, Mode},
+    onnx::{Attribute, Graph},
 };
 
 /// MobileNetV3, large or small, in torchvision's layout and names; features are those before the classifier's first linear
@@ -130,6 +131,12 @@ impl ConvNorm {
         self.layers.1.forward_residual(self.layers.0.forward(input), residual, mode)
     }
 
+    fn onnx(&self, graph: &mut Graph, input: &str, residual: Option<&str>) -> String {
+        let features = graph.conv(&self.layers.0, input);
+        let features = graph.norm(&self.layers.1, &features, residual);
+        if self.hard_swish { graph.node("HardSwish", &[&features], &[]) } else { features }
+    }
+
     fn tally(&self, tally: &mut Tally) {
         tally.conv(&self.layers.0);
         tally.norm(&self.layers.1);
@@ -142,6 +149,18 @@ impl Squeeze {
         let means = global_average_pool(input.clone()).reshape([batch, channels, 1, 1]);
         let factors = hard_sigmoid(self.fc2.forward(relu(self.fc1.forward(means))));
         input * factors
+    }
+}
+
+impl Squeeze {
+    fn onnx(&self, graph: &mut Graph, input: &str) -> String {
+        let means = graph.node("GlobalAveragePool", &[input], &[]);
+        let hidden = graph.conv(&self.fc1, &means);
+        let hidden = graph.relu(&hidden);
+        let factors = graph.conv(&self.fc2, &hidden);
+        let slope = [Attribute::Float("alpha", 1.0 / 6.0), Attribute::Float("beta", 0.5)];
+        let factors = graph.node("HardSigmoid", &[&factors], &slope);
+        graph.node("Mul", &[input, &factors], &[])
     }
 }
 
@@ -175,6 +194,16 @@ impl Residual {
             }
             Part::Conv(conv) => conv.forward(features, mode),
             Part::Squeeze(squeeze) => squeeze.forward(features),
+        })
+    }
+
+    fn onnx(&self, graph: &mut Graph, input: &str) -> String {
+        let last = self.block.len() - 1;
+        self.block.iter().enumerate().fold(input.to_owned(), |features, (index, part)| match part {
+            Part::Conv(conv) => {
+                conv.onnx(graph, &features, (index == last && self.adds).then_some(input))
+            }
+            Part::Squeeze(squeeze) => squeeze.onnx(graph, &features),
         })
     }
 
@@ -225,6 +254,13 @@ impl MobileNetV3 {
         self.features.iter().fold(images, |features, layer| match layer {
             Layer::Conv(conv) => conv.forward(features, mode),
             Layer::Residual(block) => block.forward(features, mode),
+        })
+    }
+
+    pub(crate) fn onnx(&self, graph: &mut Graph, images: &str) -> String {
+        self.features.iter().fold(images.to_owned(), |features, layer| match layer {
+            Layer::Conv(conv) => conv.onnx(graph, &features, None),
+            Layer::Residual(block) => block.onnx(graph, &features),
         })
     }
 

@@ -22,7 +22,8 @@ use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cost::Tally, embedder::EmbedderConfig, init::Initializer, layer::Mode, pooling::Pooling,
+    cost::Tally, embedder::EmbedderConfig, init::Initializer, layer::Mode, onnx::Graph,
+    pooling::Pooling,
 };
 
 /// Name of a backbone, as in a recipe.
@@ -158,6 +159,26 @@ impl BackboneKind {
         match self {
             Self::Conv4 => 28,
             _ => 224,
+        }
+    }
+
+    /// Who defined it, in a line.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::Conv4 => "four 3x3 convolutions of 64 channels, for small images",
+            Self::ResNet18 | Self::ResNet34 => "residual network; torchvision's names",
+            Self::ResNet50 | Self::ResNet101 => {
+                "residual network with bottlenecks; torchvision's names"
+            }
+            Self::GoogLeNet => "GoogLeNet with batch normalisation; torchvision's names",
+            Self::BnInception => "Inception of the batch normalisation paper; names of our own",
+            Self::VitS16 | Self::VitB16 => "vision transformer; timm's names",
+            Self::Dinov2S14 | Self::Dinov2B14 => "DINOv2's vision transformer; timm's names",
+            Self::Dinov2S14Registers | Self::Dinov2B14Registers => {
+                "DINOv2's vision transformer with registers; timm's names"
+            }
+            Self::ConvNextT => "ConvNeXt-T; torchvision's names",
+            Self::MobileNetV3Small | Self::MobileNetV3Large => "MobileNetV3; torchvision's names",
         }
     }
 
@@ -329,6 +350,19 @@ impl Backbone {
             Self::Vit(network) => network.forward(images),
             Self::ConvNeXt(network) => network.forward(images),
             Self::MobileNetV3(network) => network.forward(images, mode),
+        }
+    }
+
+    /// Its nodes, from images to features.
+    pub(crate) fn onnx(&self, graph: &mut Graph, images: &str) -> String {
+        match self {
+            Self::Conv4(network) => network.onnx(graph, images),
+            Self::ResNet(network) => network.onnx(graph, images),
+            Self::GoogLeNet(network) => network.onnx(graph, images),
+            Self::BnInception(network) => network.onnx(graph, images),
+            Self::Vit(network) => network.onnx(graph, images),
+            Self::ConvNeXt(network) => network.onnx(graph, images),
+            Self::MobileNetV3(network) => network.onnx(graph, images),
         }
     }
 

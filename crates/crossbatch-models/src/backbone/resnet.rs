@@ -5,6 +5,7 @@ use crate::{
     cost::Tally,
     init::Initializer,
     layer::{BatchNorm2d, Conv2d, Mode},
+    onnx::Graph,
 };
 
 /// A residual network in torchvision's layout and names (`layer1.0.conv1.weight`, …).
@@ -106,6 +107,13 @@ impl ResNet {
         self.blocks().fold(features, |features, block| block.forward(features, mode))
     }
 
+    pub(crate) fn onnx(&self, graph: &mut Graph, images: &str) -> String {
+        let features = graph.conv(&self.conv1, images);
+        let features = graph.norm(&self.bn1, &features, None);
+        let features = graph.max_pool(POOL, &features);
+        self.blocks().fold(features, |features, block| block.onnx(graph, &features))
+    }
+
     pub(crate) fn tally(&self, tally: &mut Tally) {
         tally.conv(&self.conv1);
         tally.norm(&self.bn1);
@@ -153,6 +161,27 @@ impl Block {
                 bn3.forward_residual(features, identity, mode)
             }
             _ => self.bn2.forward_residual(features, identity, mode),
+        }
+    }
+
+    fn onnx(&self, graph: &mut Graph, input: &str) -> String {
+        let identity = match &self.downsample {
+            Some((conv, norm)) => {
+                let features = graph.conv(conv, input);
+                graph.norm(norm, &features, None)
+            }
+            None => input.to_owned(),
+        };
+        let features = graph.conv(&self.conv1, input);
+        let features = graph.norm(&self.bn1, &features, None);
+        let features = graph.conv(&self.conv2, &features);
+        match (&self.conv3, &self.bn3) {
+            (Some(conv3), Some(bn3)) => {
+                let features = graph.norm(&self.bn2, &features, None);
+                let features = graph.conv(conv3, &features);
+                graph.norm(bn3, &features, Some(&identity))
+            }
+            _ => graph.norm(&self.bn2, &features, Some(&identity)),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::{
     cost::Tally,
     init::Initializer,
     layer::{Conv2d, LayerNorm, Linear},
+    onnx::{Attribute, Graph},
 };
 
 /// A vision transformer in timm's layout and names (`blocks.0.attn.qkv.weight`, …), layer normalisation first.
@@ -134,6 +135,52 @@ impl VisionTransformer {
         patches.swap_dims(1, 2).reshape([batch, width, rows, columns])
     }
 
+    pub(crate) fn onnx(&self, graph: &mut Graph, images: &str) -> String {
+        let [_, _, width] = self.cls_token.dims();
+        let (width, side) = (width as i64, (self.patches() as f64).sqrt() as i64);
+        let patches = graph.conv(&self.patch_embed.proj, images);
+        let patches = graph.reshape(&patches, &[0, width, -1]);
+        let patches = graph.transpose(&patches, &[0, 2, 1]);
+        // A token for each image: its row, as often as there are images.
+        let shape = graph.node("Shape", &[images], &[]);
+        let first = graph.integers(&[0]);
+        let batch = graph.node("Gather", &[&shape, &first], &[]);
+        let ones = graph.integers(&[1, 1]);
+        let many = graph.concat(&[&batch, &ones], 0);
+        let positions = graph.parameter(&self.pos_embed);
+        let class = graph.parameter(&self.cls_token);
+        let class = graph.node("Expand", &[&class, &many], &[]);
+        let (mut tokens, extra) = match &self.reg_token {
+            None => {
+                let tokens = graph.concat(&[&class, &patches], 1);
+                (graph.node("Add", &[&tokens, &positions], &[]), 1)
+            }
+            Some(registers) => {
+                let extra = 1 + registers.dims()[1] as i64;
+                let patches = graph.node("Add", &[&patches, &positions], &[]);
+                let registers = graph.parameter(registers);
+                let registers = graph.node("Expand", &[&registers, &many], &[]);
+                (graph.concat(&[&class, &registers, &patches], 1), extra)
+            }
+        };
+        for block in &self.blocks {
+            tokens = block.onnx(graph, &tokens, self.heads);
+        }
+        let range = if self.class_token { [0, 1] } else { [extra, i64::from(i32::MAX)] };
+        let [start, end] = range.map(|place| graph.integers(&[place]));
+        let axis = graph.integers(&[1]);
+        let tokens = graph.node("Slice", &[&tokens, &start, &end, &axis], &[]);
+        let tokens = graph.layer_norm(&self.norm, &tokens);
+        let tokens = graph.transpose(&tokens, &[0, 2, 1]);
+        let side = if self.class_token { 1 } else { side };
+        graph.reshape(&tokens, &[0, width, side, side])
+    }
+
+    fn patches(&self) -> usize {
+        let [_, tokens, _] = self.pos_embed.dims();
+        if self.reg_token.is_some() { tokens } else { tokens - 1 }
+    }
+
     pub(crate) fn tally(&self, tally: &mut Tally) {
         tally.conv(&self.patch_embed.proj);
         let extra = 1 + self.reg_token.as_ref().map_or(0, |token| token.val().dims()[1]);
@@ -176,6 +223,26 @@ impl Block {
         tokens + scaled(&self.ls2, self.mlp.fc2.forward(hidden))
     }
 
+    fn onnx(&self, graph: &mut Graph, tokens: &str, heads: usize) -> String {
+        let scaled = |graph: &mut Graph, scale: &Option<LayerScale>, tokens: String| match scale {
+            Some(scale) => {
+                let gamma = graph.parameter(&scale.gamma);
+                graph.node("Mul", &[&tokens, &gamma], &[])
+            }
+            None => tokens,
+        };
+        let normal = graph.layer_norm(&self.norm1, tokens);
+        let attended = self.attn.onnx(graph, &normal, heads);
+        let attended = scaled(graph, &self.ls1, attended);
+        let tokens = graph.node("Add", &[tokens, &attended], &[]);
+        let hidden = graph.layer_norm(&self.norm2, &tokens);
+        let hidden = graph.linear(&self.mlp.fc1, &hidden);
+        let hidden = graph.gelu(&hidden);
+        let hidden = graph.linear(&self.mlp.fc2, &hidden);
+        let hidden = scaled(graph, &self.ls2, hidden);
+        graph.node("Add", &[&tokens, &hidden], &[])
+    }
+
     fn tally(&self, tally: &mut Tally) {
         tally.layer_norm();
         tally.linear_each(&self.attn.qkv);
@@ -188,6 +255,28 @@ impl Block {
 }
 
 impl Attention {
+    fn onnx(&self, graph: &mut Graph, tokens: &str, heads: usize) -> String {
+        let width = self.proj.weight.dims()[0];
+        let (each, heads, width) = ((width / heads) as i64, heads as i64, width as i64);
+        let all = graph.linear(&self.qkv, tokens);
+        let all = graph.reshape(&all, &[0, 0, 3, heads, each]);
+        let [queries, keys, values] = [0, 1, 2].map(|part| {
+            let [start, end, axis] = [part, part + 1, 2].map(|number| graph.integers(&[number]));
+            let part = graph.node("Slice", &[&all, &start, &end, &axis], &[]);
+            let part = graph.reshape(&part, &[0, 0, heads, each]);
+            graph.transpose(&part, &[0, 2, 1, 3])
+        });
+        let scale = graph.number(1.0 / (each as f32).sqrt());
+        let queries = graph.node("Mul", &[&queries, &scale], &[]);
+        let keys = graph.transpose(&keys, &[0, 1, 3, 2]);
+        let scores = graph.node("MatMul", &[&queries, &keys], &[]);
+        let weights = graph.node("Softmax", &[&scores], &[Attribute::Int("axis", -1)]);
+        let attended = graph.node("MatMul", &[&weights, &values], &[]);
+        let attended = graph.transpose(&attended, &[0, 2, 1, 3]);
+        let attended = graph.reshape(&attended, &[0, 0, width]);
+        graph.linear(&self.proj, &attended)
+    }
+
     fn forward(&self, tokens: Tensor<3>, heads: usize) -> Tensor<3> {
         let [batch, count, width] = tokens.dims();
         // [B, N, 3 D] to three of [B, heads, N, D / heads].

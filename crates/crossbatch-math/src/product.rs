@@ -259,6 +259,24 @@ impl Shared {
             std::ptr::copy_nonoverlapping(values.as_ptr(), self.first.add(at), values.len());
         }
     }
+
+    /// Writes `even[0], odd[0], even[1], …` to `at`; `even` may have one value more.
+    pub(crate) fn weave(self, at: usize, even: &[f32], odd: &[f32]) {
+        assert!(at + even.len() + odd.len() <= self.len);
+        assert!(even.len() == odd.len() || even.len() == odd.len() + 1);
+        // SAFETY: inside the slice, and these elements belong to this task alone.
+        #[allow(unsafe_code)]
+        unsafe {
+            let to = self.first.add(at);
+            for (pair, (even, odd)) in even.iter().zip(odd).enumerate() {
+                to.add(2 * pair).write(*even);
+                to.add(2 * pair + 1).write(*odd);
+            }
+            if even.len() > odd.len() {
+                to.add(2 * odd.len()).write(even[odd.len()]);
+            }
+        }
+    }
 }
 
 /// `a · b` for `size` = `[m, n, inner]`, none of them zero, into the elements `at + i * row + j * column` of `out`, which

@@ -24,13 +24,18 @@ const FEW_PIXELS: usize = 64;
 /// Weights that no longer fit the second-level cache.
 const MANY_WEIGHTS: usize = 512 * 1024;
 
-/// Whether this is the faster path: every pixel is in one patch, or the weights outweigh the pixels.
+/// Terms from which one running sum, as the direct path has it, rounds to several times the error of `gemm`'s blocks.
+const MANY_TERMS: usize = 2048;
+
+/// Whether this is the better path: every pixel is in one patch, the weights outweigh the pixels, or sums are long.
 pub(super) fn fit(shape: &ConvShape) -> bool {
     let [rows, columns] = shape.output();
     let apart =
         (0..2).all(|axis| shape.dilation[axis] == 1 && shape.kernel[axis] <= shape.stride[axis]);
     shape.groups == 1
-        && (apart || rows * columns <= FEW_PIXELS && shape.weight_len() >= MANY_WEIGHTS)
+        && (apart
+            || rows * columns <= FEW_PIXELS && shape.weight_len() >= MANY_WEIGHTS
+            || shape.channels.max(shape.filters) * shape.kernel[0] * shape.kernel[1] >= MANY_TERMS)
 }
 
 /// A patch matrix: some images, and some output rows of each (all of them if there is more than one image).

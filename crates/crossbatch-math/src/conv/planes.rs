@@ -113,6 +113,22 @@ impl Planes {
         }
     }
 
+    /// Every second row and column, from `origin` on: four planes, those of even rows first, even columns before odd.
+    pub(super) fn halves(source: [usize; 2], origin: [isize; 2], plane: [usize; 2]) -> Self {
+        let samplings = (0..4)
+            .map(|half: isize| Sampling {
+                origin: [origin[0] + half / 2, origin[1] + half % 2],
+                step: [2, 2],
+            })
+            .collect();
+        Self { samplings, source, plane, output: plane, taps: Vec::new(), kernel_taps: Vec::new() }
+    }
+
+    /// Elements of one plane.
+    pub(super) fn plane_len(&self) -> usize {
+        self.plane[0] * self.plane[1]
+    }
+
     /// Elements of one channel: an odd number of cache lines, because channels that lie a power of
     /// two apart would share few sets of the nearest cache.
     pub(super) fn channel_len(&self) -> usize {

@@ -120,6 +120,19 @@ fn all_passes_agree_with_written_out_sums() {
             assert_eq!(patches::input_gradient(&shape, &gradient, &weight), input_grad, "{name}");
             assert_eq!(patches::weight_gradient(&shape, &input, &gradient), weight_grad, "{name}");
         }
+        let turnable = shape.padding[0].max(shape.padding[1]) <= 2 && shape.dilation == [1, 1];
+        if shape.groups == 1 && shape.kernel == [3, 3] && shape.stride == [1, 1] && turnable {
+            for level in Level::supported() {
+                // The kernels' halves are exact too.
+                let name = format!("winograd {level:?} {shape:?}");
+                let found = winograd::forward(level, &shape, &input, &weight, None);
+                assert_eq!(found, output, "{name}");
+                let found = winograd::input_gradient(level, &shape, &gradient, &weight);
+                assert_eq!(found, input_grad, "{name}");
+                let found = winograd::weight_gradient(level, &shape, &input, &gradient);
+                assert_eq!(found, weight_grad, "{name}");
+            }
+        }
         for level in Level::supported() {
             let name = format!("direct {level:?} {shape:?}");
             let found = direct::forward(level, &shape, &input, &weight, None);
@@ -187,6 +200,7 @@ fn threads_do_not_change_a_bit() {
         (16, 24, 13, 2, 1),
         (16, 24, 13, 2, 4),
         (160, 400, 5, 1, 1),
+        (40, 72, 14, 1, 1),
         (24, 24, 13, 2, 24),
     ] {
         let shape = ConvShape {
@@ -254,4 +268,65 @@ fn wrong_length_panics() {
         groups: 1,
     };
     let _ = forward(&shape, &[0.0; 3], &[1.0], None);
+}
+
+/// The largest error against sums in f64, in units of the root mean square of the exact values.
+fn error(found: &[f32], exact: &[f64]) -> f64 {
+    let size = (exact.iter().map(|v| v * v).sum::<f64>() / exact.len() as f64).sqrt();
+    found.iter().zip(exact).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max) / size
+}
+
+#[test]
+fn winograd_errs_no_more_than_half_again_a_plain_sum() {
+    for (batch, channels, filters, side) in [(2, 64, 64, 14), (2, 256, 32, 7), (2, 512, 32, 7)] {
+        let shape = ConvShape {
+            batch,
+            channels,
+            filters,
+            input: [side, side],
+            kernel: [3, 3],
+            stride: [1, 1],
+            padding: [1, 1],
+            dilation: [1, 1],
+            groups: 1,
+        };
+        assert!(winograd::fit(&shape));
+        // Finalised counters (splitmix64), evenly in -1..1: no pattern that sums could follow.
+        let spread = |len: usize, seed: usize| -> Vec<f32> {
+            (0..len as u64)
+                .map(|i| {
+                    let mut z = (i + ((seed as u64) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                    ((z ^ (z >> 31)) >> 40) as f32 / 8_388_608.0 - 1.0
+                })
+                .collect()
+        };
+        let input = spread(shape.input_len(), 1);
+        let weight = spread(shape.weight_len(), 2);
+        let gradient = spread(shape.output_len(), 3);
+        let mut exact = [shape.output_len(), shape.input_len(), shape.weight_len()]
+            .map(|len| vec![0.0f64; len]);
+        naive(&shape, |o, i, w| {
+            let [x, k, g] = [input[i], weight[w], gradient[o]].map(f64::from);
+            exact[0][o] += x * k;
+            exact[1][i] += g * k;
+            exact[2][w] += g * x;
+        });
+        let level = Level::detect();
+        let fast = [
+            winograd::forward(level, &shape, &input, &weight, None),
+            winograd::input_gradient(level, &shape, &gradient, &weight),
+            winograd::weight_gradient(level, &shape, &input, &gradient),
+        ];
+        let plain = [
+            direct::forward(level, &shape, &input, &weight, None),
+            direct::input_gradient(level, &shape, &gradient, &weight),
+            direct::weight_gradient(level, &shape, &input, &gradient),
+        ];
+        for pass in 0..3 {
+            let [fast, plain] = [&fast[pass], &plain[pass]].map(|v| error(v, &exact[pass]));
+            assert!(fast < 1.5 * plain, "{shape:?} pass {pass}: {fast:e}, plain {plain:e}");
+        }
+    }
 }

@@ -1,0 +1,563 @@
+//! 3x3 kernels with stride 1 by Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray, CVPR 2016): 16 products for
+//! 2 x 2 outputs where the plain sum has 36.
+//!
+//! A tile of 4 x 4 pixels becomes `V = Bᵀ d B`, a kernel `U = G g Gᵀ`; their element-wise products, summed over channels,
+//! become 2 x 2 outputs `Aᵀ M A`. The gradient of the input is the same convolution with turned kernels; that of the
+//! kernels is the transpose of it all, `Gᵀ (Σ (A y Aᵀ) ⊙ V) G`. The transforms multiply by ±1 and ½ alone, so errors
+//! stay as small as those of a plain sum. A pixel that is not finite spoils all outputs of the tiles that have it.
+//!
+//! Each of the 16 pixels of a vector of neighbouring tiles is one read from a plane of every second row and column.
+
+// Loops by index over constant bounds are what the compiler unrolls into registers.
+#![allow(clippy::needless_range_loop)]
+
+use super::planes::Planes;
+use super::scratch::{self, Use};
+use super::shape::ConvShape;
+use super::tile::{Job, Product};
+use crate::lanes::{Arithmetic, Level, for_lanes};
+use crate::product::{Operand, Shared, multiply_into};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Elements of a transformed tile.
+const POINTS: usize = 16;
+
+/// The most filters of a block ([`Level::filters`]).
+const MOST_FILTERS: usize = 8;
+
+/// The widest vector.
+const WIDEST: usize = 16;
+
+/// Transformed elements, of sources and results, that one task works on at a time: about the second-level cache.
+const NEAR: usize = 384 * 1024;
+
+/// Tiles that the weights are read for at least.
+const LEAST: usize = 192;
+
+/// Transformed elements of the weight gradient that are in memory at a time.
+const GROUP: usize = 2 * 1024 * 1024;
+
+/// Whether the products that are saved outweigh the transforms and the tiles too many.
+pub(super) fn fit(shape: &ConvShape) -> bool {
+    let possible = shape.kernel == [3, 3]
+        && shape.stride == [1, 1]
+        && shape.dilation == [1, 1]
+        && shape.groups == 1
+        && shape.padding.iter().all(|padding| *padding <= 2);
+    if !possible || shape.channels.min(shape.filters) < 32 {
+        return false;
+    }
+    let [rows, columns] = shape.output();
+    let computed = POINTS * rows.div_ceil(2) * columns.div_ceil(2);
+    9 * rows * columns * 10 >= computed * 13
+}
+
+/// Some rows of tiles of some images.
+#[derive(Clone, Debug)]
+struct Task {
+    images: Range<usize>,
+    rows: Range<usize>,
+}
+
+/// How the tiles of a convolution lie.
+#[derive(Clone, Copy)]
+struct Tiles {
+    /// Rows and columns of tiles.
+    grid: [usize; 2],
+}
+
+impl Tiles {
+    fn new(shape: &ConvShape) -> Self {
+        let [rows, columns] = shape.output();
+        Self { grid: [rows.div_ceil(2), columns.div_ceil(2)] }
+    }
+
+    /// Splits images into tasks of about `columns` tiles; several images at once only where they are that small, and no
+    /// more than `most`.
+    fn tasks(&self, batch: usize, columns: usize, most: usize) -> Vec<Task> {
+        let area = self.grid[0] * self.grid[1];
+        let images = columns.div_ceil(area).clamp(1, most.max(1));
+        let bands = (area / columns).clamp(1, self.grid[0]);
+        let rows = if images > 1 { self.grid[0] } else { self.grid[0].div_ceil(bands) };
+        (0..batch)
+            .step_by(images)
+            .flat_map(|first| {
+                let images = first..(first + images).min(batch);
+                (0..self.grid[0]).step_by(rows).map(move |row| Task {
+                    images: images.clone(),
+                    rows: row..(row + rows).min(self.grid[0]),
+                })
+            })
+            .collect()
+    }
+
+    /// Tiles of one image of a task.
+    fn of_image(&self, task: &Task) -> usize {
+        task.rows.len() * self.grid[1]
+    }
+
+    /// Elements of one transformed point of a plane, with room to write whole vectors.
+    fn point_len(&self, task: &Task) -> usize {
+        (self.of_image(task) * task.images.len() + WIDEST).next_multiple_of(WIDEST)
+    }
+
+    /// Elements of a transformed plane: a line more than its points, because planes that lie a power of two apart
+    /// would share few sets of the nearest cache.
+    fn plane_len(&self, task: &Task) -> usize {
+        POINTS * self.point_len(task) + WIDEST
+    }
+
+    /// The even and odd rows and columns of the pixels under a task's tiles.
+    fn pixels(&self, shape: &ConvShape, task: &Task) -> Planes {
+        let origin = [
+            (2 * task.rows.start) as isize - shape.padding[0] as isize,
+            -(shape.padding[1] as isize),
+        ];
+        Planes::halves(shape.input, origin, [task.rows.len() + 1, self.grid[1] + 1])
+    }
+}
+
+/// The convolution itself: the gradients' yardstick in the tests.
+#[cfg(test)]
+pub(super) fn forward(
+    level: Level,
+    shape: &ConvShape,
+    input: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let kernel = |filter: usize, channel: usize| {
+        let kernel = &weight[(filter * shape.channels + channel) * 9..][..9];
+        std::array::from_fn(|tap| kernel[tap])
+    };
+    convolve(level, shape, input, &kernel, bias)
+}
+
+pub(super) fn input_gradient(
+    level: Level,
+    shape: &ConvShape,
+    gradient: &[f32],
+    weight: &[f32],
+) -> Vec<f32> {
+    let turned = ConvShape {
+        channels: shape.filters,
+        filters: shape.channels,
+        input: shape.output(),
+        padding: shape.padding.map(|padding| 2 - padding),
+        ..*shape
+    };
+    let kernel = |channel: usize, filter: usize| {
+        let kernel = &weight[(filter * shape.channels + channel) * 9..][..9];
+        std::array::from_fn(|tap| kernel[8 - tap])
+    };
+    convolve(level, &turned, gradient, &kernel, None)
+}
+
+fn convolve(
+    level: Level,
+    shape: &ConvShape,
+    input: &[f32],
+    kernel: &(impl Fn(usize, usize) -> [f32; 9] + Sync),
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let (channels, filters) = (shape.channels, shape.filters);
+    let output = shape.output();
+    let (input_area, area) = (shape.input[0] * shape.input[1], output[0] * output[1]);
+    let weights = transformed_kernels(level, shape, kernel);
+    let point_weights = weights.len() / POINTS;
+    let tiles = Tiles::new(shape);
+    // No sum depends on which tiles are computed together, so this may follow the threads.
+    let most = shape.batch.div_ceil(rayon::current_num_threads());
+    let near = NEAR / (POINTS * (channels + filters));
+    let tasks = tiles.tasks(shape.batch, near.max(LEAST), most);
+    let mut result = vec![0.0; shape.output_len()];
+    let shared = Shared::new(&mut result);
+    tasks.into_par_iter().for_each(|task| {
+        let planes = tiles.pixels(shape, &task);
+        let (count, point, plane) =
+            (tiles.of_image(&task), tiles.point_len(&task), tiles.plane_len(&task));
+        scratch::with(Use::Planes, channels * plane + planes_len(&planes), |buffer| {
+            let (laid, pixels) = buffer.split_at_mut(channels * plane);
+            for (channel, laid) in laid.chunks_exact_mut(plane).enumerate() {
+                for (index, image) in task.images.clone().enumerate() {
+                    let source = &input[(image * channels + channel) * input_area..][..input_area];
+                    lay(&planes, source, pixels);
+                    let laid = &mut laid[index * count..];
+                    transform_pixels(level, &planes, pixels, point, laid);
+                }
+            }
+            let offsets: Vec<usize> = (0..channels).map(|channel| channel * plane).collect();
+            let columns = count * task.images.len();
+            let jobs: Vec<Job> = (0..columns)
+                .step_by(level.lanes())
+                .map(|first| Job { planes: first, mask: mask(level.lanes()), output: first })
+                .collect();
+            scratch::with(Use::Result, filters * plane, |sums| {
+                for index in 0..POINTS {
+                    let product = Product {
+                        planes: &laid[index * point..],
+                        offsets: &offsets,
+                        channels,
+                        weights: &weights[index * point_weights..][..point_weights],
+                        bias: None,
+                        filters: 0..filters,
+                        jobs: &jobs,
+                        filter_stride: plane,
+                    };
+                    // SAFETY: a point has room for all jobs' vectors, the sums for a plane a filter, and they
+                    // are this task's own.
+                    #[allow(unsafe_code)]
+                    unsafe {
+                        product.run(level, sums.as_mut_ptr().add(index * point));
+                    }
+                }
+                let mut lines = vec![0.0; 4 * (count + WIDEST)];
+                for (filter, sums) in sums.chunks_exact(plane).enumerate() {
+                    let bias = bias.map_or(0.0, |bias| bias[filter]);
+                    for (index, image) in task.images.clone().enumerate() {
+                        let sums = &sums[index * count..];
+                        transform_sums(level, sums, count, point, bias, &mut lines);
+                        let at = (image * filters + filter) * area;
+                        write_pixels(&tiles, &task, &lines, output, shared, at);
+                    }
+                }
+            });
+        });
+    });
+    result
+}
+
+fn mask(lanes: usize) -> u32 {
+    (1 << lanes) - 1
+}
+
+/// Room for the pixels of a channel, and what vectors read behind them.
+fn planes_len(planes: &Planes) -> usize {
+    planes.channel_len() + 3 * WIDEST
+}
+
+/// Lays out a channel's pixels, with zeros behind.
+fn lay(planes: &Planes, source: &[f32], pixels: &mut [f32]) {
+    let (pixels, behind) = pixels.split_at_mut(planes.channel_len());
+    planes.fill(source, pixels);
+    behind.fill(0.0);
+}
+
+/// `G g Gᵀ` of every kernel, packed for the products of each point.
+fn transformed_kernels(
+    level: Level,
+    shape: &ConvShape,
+    kernel: &(impl Fn(usize, usize) -> [f32; 9] + Sync),
+) -> Vec<f32> {
+    let (channels, filters, block) = (shape.channels, shape.filters, level.filters());
+    let padded = filters.next_multiple_of(block);
+    let mut packed = vec![0.0; POINTS * padded * channels];
+    let shared = Shared::new(&mut packed);
+    (0..padded / block).into_par_iter().for_each(|index| {
+        let mut own = vec![0.0; POINTS * channels * block];
+        let mut taps = [[0.0; MOST_FILTERS]; 9];
+        for channel in 0..channels {
+            for lane in 0..block.min(filters - index * block) {
+                let kernel = kernel(index * block + lane, channel);
+                for (taps, value) in taps.iter_mut().zip(kernel) {
+                    taps[lane] = value;
+                }
+            }
+            for (point, values) in transform_kernels(&taps).iter().enumerate() {
+                let at = (point * channels + channel) * block;
+                own[at..at + block].copy_from_slice(&values[..block]);
+            }
+        }
+        for (point, own) in own.chunks_exact(channels * block).enumerate() {
+            shared.write((point * padded + index * block) * channels, own);
+        }
+    });
+    packed
+}
+
+/// `G g Gᵀ` of several kernels side by side.
+fn transform_kernels(taps: &[[f32; MOST_FILTERS]; 9]) -> [[f32; MOST_FILTERS]; POINTS] {
+    let mut result = [[0.0; MOST_FILTERS]; POINTS];
+    let spread = |a: f32, b: f32, c: f32| {
+        let (outer, inner) = ((a + c) * 0.5, b * 0.5);
+        [a, outer + inner, outer - inner, c]
+    };
+    let mut rows = [[[0.0; MOST_FILTERS]; 3]; 4];
+    for column in 0..3 {
+        for lane in 0..MOST_FILTERS {
+            let spread = spread(taps[column][lane], taps[3 + column][lane], taps[6 + column][lane]);
+            for row in 0..4 {
+                rows[row][column][lane] = spread[row];
+            }
+        }
+    }
+    for row in 0..4 {
+        for lane in 0..MOST_FILTERS {
+            let spread = spread(rows[row][0][lane], rows[row][1][lane], rows[row][2][lane]);
+            for column in 0..4 {
+                result[row * 4 + column][lane] = spread[column];
+            }
+        }
+    }
+    result
+}
+
+/// `Gᵀ u G`, the transpose of [`transform_kernels`].
+fn gather_kernel(points: [f32; POINTS]) -> [f32; 9] {
+    let gather = |u: [f32; 4]| {
+        let (sum, difference) = ((u[1] + u[2]) * 0.5, (u[1] - u[2]) * 0.5);
+        [u[0] + sum, difference, sum + u[3]]
+    };
+    let mut rows = [[0.0; 4]; 3];
+    for column in 0..4 {
+        let values = gather(std::array::from_fn(|row| points[row * 4 + column]));
+        for row in 0..3 {
+            rows[row][column] = values[row];
+        }
+    }
+    let mut result = [0.0; 9];
+    for row in 0..3 {
+        result[row * 3..][..3].copy_from_slice(&gather(rows[row]));
+    }
+    result
+}
+
+/// `Bᵀ d B` of all tiles, each point `point` elements behind the last.
+fn transform_pixels(level: Level, planes: &Planes, pixels: &[f32], point: usize, out: &mut [f32]) {
+    let (width, half) = (planes.width(), planes.plane_len());
+    for_lanes!(level, pixels_body(pixels: &[f32], width: usize, half: usize, point: usize, out: &mut [f32]));
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn pixels_body<L: Arithmetic>(
+    pixels: &[f32],
+    width: usize,
+    half: usize,
+    point: usize,
+    out: &mut [f32],
+) {
+    let (rows, columns) = (half / width - 1, width - 1);
+    let beyond = columns.next_multiple_of(L::LANES) - columns;
+    assert!(4 * half + beyond <= pixels.len());
+    assert!(rows * columns + beyond + (POINTS - 1) * point <= out.len());
+    // What a vector writes past the end of a row, the next row writes again.
+    let vectors = (0..rows).flat_map(|row| {
+        (0..columns).step_by(L::LANES).map(move |x| (row * width + x, row * columns + x))
+    });
+    for (from, to) in vectors {
+        // SAFETY: the farthest pixel is one row and one column on in the fourth plane, and the farthest result in
+        // the last point, both with the vector's rest behind the row, as checked above; the level was detected.
+        unsafe {
+            let mut rows = [[L::splat(0.0); 4]; 4];
+            for column in 0..4 {
+                let load = |row: usize| {
+                    let plane = row % 2 * 2 + column % 2;
+                    L::load(pixels.as_ptr().add(plane * half + from + row / 2 * width + column / 2))
+                };
+                let column_of = [load(0), load(1), load(2), load(3)];
+                let spread = spread_pixels(column_of);
+                for row in 0..4 {
+                    rows[row][column] = spread[row];
+                }
+            }
+            for row in 0..4 {
+                let spread = spread_pixels(rows[row]);
+                for column in 0..4 {
+                    spread[column].store(out.as_mut_ptr().add((row * 4 + column) * point + to));
+                }
+            }
+        }
+    }
+}
+
+/// `Bᵀ` times four values.
+#[inline(always)]
+#[allow(unsafe_code)]
+unsafe fn spread_pixels<L: Arithmetic>([a, b, c, d]: [L; 4]) -> [L; 4] {
+    // SAFETY: arithmetic on registers; the caller vouches for the instructions.
+    unsafe { [a.sub(c), b.add(c), c.sub(b), b.sub(d)] }
+}
+
+/// `Aᵀ m A` of `count` tiles: four lines, one for each of a tile's outputs.
+fn transform_sums(
+    level: Level,
+    sums: &[f32],
+    count: usize,
+    point: usize,
+    bias: f32,
+    lines: &mut [f32],
+) {
+    for_lanes!(level, sums_body(sums: &[f32], count: usize, point: usize, bias: f32, lines: &mut [f32]));
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn sums_body<L: Arithmetic>(
+    sums: &[f32],
+    count: usize,
+    point: usize,
+    bias: f32,
+    lines: &mut [f32],
+) {
+    let last = count.next_multiple_of(L::LANES);
+    let line = lines.len() / 4;
+    assert!(last <= line && last + (POINTS - 1) * point <= sums.len());
+    for first in (0..last).step_by(L::LANES) {
+        // SAFETY: all points and lines hold `last` elements, as checked above; the level was detected.
+        unsafe {
+            let fold = |[a, b, c, d]: [L; 4]| [a.add(b).add(c), b.sub(c).sub(d)];
+            let mut rows = [[L::splat(0.0); 4]; 2];
+            for column in 0..4 {
+                let load =
+                    |row: usize| L::load(sums.as_ptr().add((row * 4 + column) * point + first));
+                let folded = fold([load(0), load(1), load(2), load(3)]);
+                for row in 0..2 {
+                    rows[row][column] = folded[row];
+                }
+            }
+            for row in 0..2 {
+                let folded = fold(rows[row]);
+                for column in 0..2 {
+                    folded[column]
+                        .add(L::splat(bias))
+                        .store(lines.as_mut_ptr().add((row * 2 + column) * line + first));
+                }
+            }
+        }
+    }
+}
+
+/// Weaves the four lines into rows of pixels of the image at `at`.
+fn write_pixels(
+    tiles: &Tiles,
+    task: &Task,
+    lines: &[f32],
+    [height, width]: [usize; 2],
+    result: Shared,
+    at: usize,
+) {
+    let line = lines.len() / 4;
+    let pairs = width / 2;
+    for (y, tile_row) in task.rows.clone().enumerate() {
+        for half in 0..2 {
+            let row = 2 * tile_row + half;
+            if row >= height {
+                continue;
+            }
+            let even = &lines[2 * half * line + y * tiles.grid[1]..][..pairs + width % 2];
+            let odd = &lines[(2 * half + 1) * line + y * tiles.grid[1]..][..pairs];
+            result.weave(at + row * width, even, odd);
+        }
+    }
+}
+
+pub(super) fn weight_gradient(
+    level: Level,
+    shape: &ConvShape,
+    input: &[f32],
+    gradient: &[f32],
+) -> Vec<f32> {
+    let (channels, filters) = (shape.channels, shape.filters);
+    let output = shape.output();
+    let (input_area, area) = (shape.input[0] * shape.input[1], output[0] * output[1]);
+    let tiles = Tiles::new(shape);
+    let columns = (GROUP / (POINTS * (channels + filters))).max(WIDEST);
+    // Sums over tiles: what is summed together depends on the shape alone.
+    let tasks = tiles.tasks(shape.batch, columns, shape.batch);
+    let mut result = vec![0.0; shape.weight_len()];
+    scratch::with(Use::Sums, POINTS * filters * channels, |sums| {
+        for (index, task) in tasks.iter().enumerate() {
+            let pixels_of = tiles.pixels(shape, task);
+            let origin = [(2 * task.rows.start) as isize, 0];
+            let outputs_of = Planes::halves(output, origin, [task.rows.len(), tiles.grid[1]]);
+            let (count, point, plane) =
+                (tiles.of_image(task), tiles.point_len(task), tiles.plane_len(task));
+            scratch::with(Use::Group, (channels + filters) * plane, |laid| {
+                laid.par_chunks_exact_mut(plane).enumerate().for_each(|(index, laid)| {
+                    let planes = if index < channels { &pixels_of } else { &outputs_of };
+                    scratch::with(Use::Planes, planes_len(planes), |pixels| {
+                        for (place, image) in task.images.clone().enumerate() {
+                            let laid = &mut laid[place * count..];
+                            if index < channels {
+                                let source =
+                                    &input[(image * channels + index) * input_area..][..input_area];
+                                lay(planes, source, pixels);
+                                transform_pixels(level, planes, pixels, point, laid);
+                            } else {
+                                let source = &gradient
+                                    [(image * filters + index - channels) * area..][..area];
+                                lay(planes, source, pixels);
+                                transform_outputs(level, planes, pixels, count, point, laid);
+                            }
+                        }
+                    });
+                });
+                let (pixels, outputs) = laid.split_at(channels * plane);
+                let columns = count * task.images.len();
+                sums.par_chunks_exact_mut(filters * channels).enumerate().for_each(|(at, sums)| {
+                    multiply_into(
+                        [filters, channels, columns],
+                        Shared::new(sums),
+                        0,
+                        [channels, 1],
+                        index > 0,
+                        Operand::new(&outputs[at * point..], plane, 1),
+                        Operand::new(&pixels[at * point..], 1, plane),
+                    );
+                });
+            });
+        }
+        let sums = &*sums;
+        result.par_chunks_exact_mut(9 * channels).enumerate().for_each(|(filter, row)| {
+            for (channel, kernel) in row.chunks_exact_mut(9).enumerate() {
+                let at = filter * channels + channel;
+                let points = std::array::from_fn(|point| sums[point * filters * channels + at]);
+                kernel.copy_from_slice(&gather_kernel(points));
+            }
+        });
+    });
+    result
+}
+
+/// `A y Aᵀ` of `count` tiles of 2 x 2 outputs, each point `point` elements behind the last.
+fn transform_outputs(
+    level: Level,
+    planes: &Planes,
+    values: &[f32],
+    count: usize,
+    point: usize,
+    out: &mut [f32],
+) {
+    let half = planes.plane_len();
+    for_lanes!(level, outputs_body(values: &[f32], half: usize, count: usize, point: usize, out: &mut [f32]));
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn outputs_body<L: Arithmetic>(
+    values: &[f32],
+    half: usize,
+    count: usize,
+    point: usize,
+    out: &mut [f32],
+) {
+    let last = count.next_multiple_of(L::LANES);
+    assert!(last + 3 * half <= values.len() && last + (POINTS - 1) * point <= out.len());
+    for first in (0..last).step_by(L::LANES) {
+        // SAFETY: all planes and points hold `last` elements, as checked above; the level was detected.
+        unsafe {
+            let spread = |[a, b]: [L; 2]| [a, a.add(b), a.sub(b), L::splat(0.0).sub(b)];
+            let load = |plane: usize| L::load(values.as_ptr().add(plane * half + first));
+            let left = spread([load(0), load(2)]);
+            let right = spread([load(1), load(3)]);
+            for row in 0..4 {
+                let values = spread([left[row], right[row]]);
+                for column in 0..4 {
+                    values[column].store(out.as_mut_ptr().add((row * 4 + column) * point + first));
+                }
+            }
+        }
+    }
+}

@@ -101,7 +101,12 @@ fn a_batch_is_previewed_as_training_sees_it() {
     draw_classes(&folder.path().join("photos"), &["a", "b", "c", "d"], 5);
     let preview = |sheet: &str, more: &[&str]| {
         let args = ["data", "preview", "--data", "photos", "--sheet", sheet];
-        let sets = ["batch.classes=2", "batch.images=3", "images.crop=random-resized"];
+        let sets = [
+            "data.validation=0",
+            "batch.classes=2",
+            "batch.images=3",
+            "images.crop=random-resized",
+        ];
         let sets = sets.iter().flat_map(|&set| ["--set", set]);
         let args: Vec<&str> = args.into_iter().chain(sets).chain(more.iter().copied()).collect();
         crossbatch_in(folder.path(), &args)

@@ -15,6 +15,9 @@ use std::ops::Range;
 /// Columns of a patch matrix, about.
 const COLUMNS: usize = 256;
 
+/// Tasks of the weight gradient, about.
+const PARTS: usize = 8;
+
 /// Terms that one task of the weight gradient has at least.
 const TERMS: usize = 64;
 
@@ -27,15 +30,21 @@ const MANY_WEIGHTS: usize = 512 * 1024;
 /// Terms from which one running sum, as the direct path has it, rounds to several times the error of `gemm`'s blocks.
 const MANY_TERMS: usize = 2048;
 
-/// Whether this is the better path: every pixel is in one patch, the weights outweigh the pixels, or sums are long.
+/// Terms that are too few to fill the tiles of the direct path.
+const FEW_TERMS: usize = 16;
+
+/// Whether this is the better path: every pixel is in one patch, the weights outweigh the pixels, or sums are long or
+/// very short.
 pub(super) fn fit(shape: &ConvShape) -> bool {
     let [rows, columns] = shape.output();
     let apart =
         (0..2).all(|axis| shape.dilation[axis] == 1 && shape.kernel[axis] <= shape.stride[axis]);
+    let taps = shape.kernel[0] * shape.kernel[1];
     shape.groups == 1
         && (apart
+            || shape.channels * taps <= FEW_TERMS
             || rows * columns <= FEW_PIXELS && shape.weight_len() >= MANY_WEIGHTS
-            || shape.channels.max(shape.filters) * shape.kernel[0] * shape.kernel[1] >= MANY_TERMS)
+            || shape.channels.max(shape.filters) * taps >= MANY_TERMS)
 }
 
 /// A patch matrix: some images, and some output rows of each (all of them if there is more than one image).
@@ -333,20 +342,26 @@ pub(super) fn input_gradient(shape: &ConvShape, gradient: &[f32], weight: &[f32]
 pub(super) fn weight_gradient(shape: &ConvShape, input: &[f32], gradient: &[f32]) -> Vec<f32> {
     let patches = Patches::new(shape);
     let (filters, terms) = (shape.filters, patches.terms);
-    let mut result = vec![0.0; shape.weight_len()];
-    if result.is_empty() {
-        return result;
+    let weights = shape.weight_len();
+    if weights == 0 {
+        return Vec::new();
     }
     let tasks = patches.tasks();
-    // Each part of the channels sums over all images, in order.
-    let least = TERMS.div_ceil(patches.taps);
-    let part = shape.channels.div_ceil(8).max(least);
-    let shared = Shared::new(&mut result);
-    (0..shape.channels.div_ceil(part)).into_par_iter().for_each(|index| {
+    // Each part of the channels sums over all images, in order; where there are few parts, the images are dealt to some
+    // partial sums as well. Neither knows the number of threads.
+    let part = shape.channels.div_ceil(PARTS).max(TERMS.div_ceil(patches.taps));
+    let parts = shape.channels.div_ceil(part);
+    let share = tasks.len().div_ceil((PARTS / parts).max(1)).max(1);
+    let partials = tasks.len().div_ceil(share).max(1);
+    let mut sums = vec![0.0; partials * weights];
+    let shared = Shared::new(&mut sums);
+    (0..partials * parts).into_par_iter().for_each(|index| {
+        let (partial, index) = (index / parts, index % parts);
         let channels = index * part..((index + 1) * part).min(shape.channels);
-        let at = channels.start * patches.taps;
+        let at = partial * weights + channels.start * patches.taps;
         let own = channels.len() * patches.taps;
-        for task in &tasks {
+        let tasks = tasks.chunks(share).nth(partial).unwrap_or_default();
+        for task in tasks {
             let columns = patches.columns(task);
             patches.with_gradient(task, gradient, |gradient| {
                 let size = [filters, own, columns];
@@ -365,5 +380,12 @@ pub(super) fn weight_gradient(shape: &ConvShape, input: &[f32], gradient: &[f32]
             });
         }
     });
-    result
+    let (result, others) = sums.split_at_mut(weights);
+    for other in others.chunks_exact(weights) {
+        for (sum, value) in result.iter_mut().zip(other) {
+            *sum += value;
+        }
+    }
+    sums.truncate(weights);
+    sums
 }

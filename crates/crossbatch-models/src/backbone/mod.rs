@@ -124,7 +124,9 @@ impl BackboneKind {
     /// Smallest image side that it takes.
     pub fn smallest_image(self) -> usize {
         match self {
-            Self::GoogLeNet | Self::BnInception => 16,
+            // Every pooling finds a whole window.
+            Self::GoogLeNet => 31,
+            Self::BnInception => 23,
             Self::ConvNextT => 32,
             _ => self.vit().map_or(8, |plan| plan.patch),
         }

@@ -9,6 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use crate::{
     backbone::BackboneKind,
     embedder::{Embedder, EmbedderConfig},
+    positions::resample,
     weights::{NamedTensor, StateDict, WeightsError},
 };
 
@@ -19,6 +20,8 @@ pub struct ImportReport {
     pub taken: usize,
     /// Tensors of the file that belong to a classifier, a head or a counter and are not needed.
     pub left_out: Vec<String>,
+    /// The position embeddings, where they were resampled for images of another size.
+    pub resampled: Option<String>,
     /// The first convolution, where the sum of its colour channels was taken.
     pub summed: Option<String>,
 }
@@ -28,6 +31,9 @@ impl std::fmt::Display for ImportReport {
         write!(formatter, "{} tensors taken", self.taken)?;
         if let Some(name) = &self.summed {
             write!(formatter, "; `{name}` summed over its colour channels")?;
+        }
+        if let Some(name) = &self.resampled {
+            write!(formatter, "; `{name}` resampled for this size of image")?;
         }
         match self.left_out.as_slice() {
             [] => Ok(()),
@@ -156,6 +162,7 @@ impl Embedder {
             .filter_map(|(name, tensor)| Some((name.strip_prefix("backbone.")?, tensor)))
             .collect();
         let stem = kind.stem();
+        let state = &in_our_names(kind, state);
         let holds_stem = |prefix: &&str| state.contains_key(&format!("{prefix}{stem}"));
         let prefix = PREFIXES.into_iter().find(holds_stem).unwrap_or("");
 
@@ -176,6 +183,13 @@ impl Embedder {
             if short == stem && grey_from_colour && is_grey_of(expected, &tensor) {
                 tensor = sum_of_channels(&tensor);
                 report.summed = Some(name.clone());
+            }
+            if short == "pos_embed" && tensor.shape != expected.shape {
+                let grid = config.size / kind.patch();
+                if let Some(resampled) = resample(&tensor, expected.shape[1] - grid * grid, grid) {
+                    tensor = resampled;
+                    report.resampled = Some(name.clone());
+                }
             }
             if tensor.shape != expected.shape {
                 let (found, wanted) = (&tensor.shape, &expected.shape);
@@ -198,6 +212,29 @@ impl Embedder {
         }
         Ok((self.load_state_dict(&merged)?, report))
     }
+}
+
+/// DINOv2's own files, as timm has them: registers by another name, and, where there are registers, the class token's
+/// position added to the token, so that positions are those of patches alone. Other states as they are.
+fn in_our_names(kind: BackboneKind, state: &StateDict) -> StateDict {
+    const THEIRS: &str = "register_tokens";
+    let mut state = state.clone();
+    let Some(name) = state.keys().find(|name| name.ends_with(THEIRS)).cloned() else {
+        return state;
+    };
+    let prefix = name.trim_end_matches(THEIRS).to_owned();
+    let registers = state.remove(&name);
+    state.extend(registers.map(|tensor| (format!("{prefix}reg_token"), tensor)));
+    let Some(positions) = state.get_mut(&format!("{prefix}pos_embed")) else { return state };
+    let [1, tokens, width] = positions.shape[..] else { return state };
+    if kind.patch() > 1 && tokens > 1 && (tokens - 1).isqrt().pow(2) == tokens - 1 {
+        let of_class: Vec<f32> = positions.values.drain(..width).collect();
+        positions.shape[1] -= 1;
+        if let Some(class) = state.get_mut(&format!("{prefix}cls_token")) {
+            class.values.iter_mut().zip(of_class).for_each(|(value, position)| *value += position);
+        }
+    }
+    state
 }
 
 /// Whether a tensor belongs to a classifier, to a checkpoint's other networks, or to our own pooling and head.
@@ -352,6 +389,56 @@ mod tests {
         ] {
             assert!(message.contains(part), "{message}");
         }
+    }
+
+    /// A state dict of DINOv2's own names for images of `side` patches, with numbers that tell places apart.
+    fn dinov2(side: usize) -> StateDict {
+        let config = EmbedderConfig::new(BackboneKind::Dinov2S14Registers, 3, 14 * side, 4);
+        let network = Embedder::blank(&config, &Device::flex());
+        let mut state: StateDict = network
+            .state_dict()
+            .into_iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix("backbone.")?.to_owned(), tensor)))
+            .collect();
+        let mut registers = state.remove("reg_token").unwrap();
+        registers.values.fill(5.0);
+        state.insert("register_tokens".to_owned(), registers);
+        let values = (0..(1 + side * side) * 384).map(|i| (i / 384) as f32).collect();
+        let shape = vec![1, 1 + side * side, 384];
+        state.insert("pos_embed".to_owned(), NamedTensor { shape, values });
+        state.get_mut("cls_token").unwrap().values.fill(100.0);
+        // The class token's own position.
+        state.get_mut("pos_embed").unwrap().values[..384].fill(-3.0);
+        state.insert(
+            "mask_token".to_owned(),
+            NamedTensor { shape: vec![1, 384], values: vec![0.0; 384] },
+        );
+        state
+    }
+
+    #[test]
+    fn dinov2s_own_files_are_taken_at_any_size() {
+        let state = dinov2(3);
+        for side in [3, 2] {
+            let config = EmbedderConfig::new(BackboneKind::Dinov2S14Registers, 3, 14 * side, 4);
+            let network = Embedder::blank(&config, &Device::flex());
+            let (network, report) = network.import_backbone(&config, &state, false).unwrap();
+            assert_eq!(report.left_out, ["mask_token"]);
+            assert_eq!(report.resampled.is_some(), side != 3);
+            let loaded = network.state_dict();
+            assert_eq!(loaded["backbone.reg_token"].values, [5.0; 4 * 384]);
+            assert_eq!(loaded["backbone.cls_token"].values, [97.0; 384]);
+            let positions = &loaded["backbone.pos_embed"];
+            assert_eq!(positions.shape, [1, side * side, 384]);
+            // The mean of a grid whose numbers rise evenly is 5 at any size.
+            let mean = positions.values.iter().sum::<f32>() / positions.values.len() as f32;
+            assert!((mean - 5.0).abs() < 1e-3, "{mean}");
+        }
+        // Without registers the positions of the class token stay.
+        let config = EmbedderConfig::new(BackboneKind::Dinov2S14, 3, 42, 4);
+        let network = Embedder::blank(&config, &Device::flex());
+        let message = network.import_backbone(&config, &state, false).unwrap_err().to_string();
+        assert!(message.contains("not expected (1): `reg_token`"), "{message}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod init;
 mod layer;
 mod onnx;
 mod pooling;
+mod positions;
 mod weights;
 
 pub use backbone::{

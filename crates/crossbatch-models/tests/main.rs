@@ -2,4 +2,5 @@
 
 mod golden;
 mod golden_backbones;
+mod options;
 mod state;

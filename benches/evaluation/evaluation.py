@@ -25,6 +25,8 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 CUTS = (1, 10, 100, 1000)
 # Rounding of similarities in f32 can exchange neighbours that are nearly tied.
 TOLERANCE = 1e-4
+# Where the curve stands in docs/benchmarks.md.
+BEGIN, END = "<!-- evaluation curve: begin -->", "<!-- evaluation curve: end -->"
 
 
 def metrics(neighbours, labels, positives):
@@ -72,7 +74,7 @@ def main():
     parser.add_argument("--dims", default="128,512")
     parser.add_argument("--spread", type=float, default=1.6)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--curve", default="", help="numbers of rows x 128 to time crossbatch alone with")
+    parser.add_argument("--curve", default="", help="numbers of rows x 128 to time crossbatch alone with; the table goes into docs/benchmarks.md")
     args = parser.parse_args()
     os.environ["RAYON_NUM_THREADS"] = str(args.threads)
     faiss.omp_set_num_threads(args.threads)
@@ -84,7 +86,7 @@ def main():
     }
     labels = np.arange(args.rows) // 5
     failed = False
-    for dim in map(int, args.dims.split(",")):
+    for dim in map(int, filter(None, args.dims.split(","))):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "vectors"
             ours(args.program, args.rows, dim, args.spread, "--save", path)
@@ -112,10 +114,29 @@ def main():
             print(line, flush=True)
         shown = {key: round(value, 4) for key, value in values["crossbatch"].items() if "_" in key and "bytes" not in key}
         print(f"  {shown}; {values['crossbatch']['extra_bytes'] / 1e6:.0f} MB beyond the vectors")
-    for rows in filter(None, args.curve.split(",")):
-        found = ours(args.program, rows, 128, args.spread)
-        print(f"{rows} x 128: {found['seconds'][0]:.2f} s, process peak {found['peak_bytes'] / 2**20:.0f} MiB", flush=True)
+    curve(args)
     sys.exit(failed)
+
+
+def curve(args):
+    """Times crossbatch alone for growing numbers of rows, and puts the table at its place in docs/benchmarks.md."""
+    lines = ["| rows x 128, a set with itself | seconds | billion pairs a second | most memory of the process |", "|---|---|---|---|"]
+    sizes = [int(rows) for rows in filter(None, args.curve.split(","))]
+    for rows in sizes:
+        found = ours(args.program, rows, 128, args.spread)
+        seconds, peak = found["seconds"][0], found["peak_bytes"] / 2**20
+        print(f"{rows} x 128: {seconds:.2f} s, process peak {peak:.0f} MiB", flush=True)
+        lines.append(f"| {rows:,} | {seconds:.1f} | {rows * rows / seconds / 1e9:.2f} | {peak:,.0f} MiB |")
+    if sizes:
+        page = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+        text = page.read_text()
+        before, found_begin, rest = text.partition(BEGIN)
+        _, found_end, after = rest.partition(END)
+        if not (found_begin and found_end):
+            sys.exit(f"{page} has no place for the curve: it needs the lines {BEGIN} and {END}")
+        head = f"Of crossbatch alone, {args.threads} threads, spread {args.spread} (one call each):"
+        page.write_text("\n".join([before + BEGIN, "", head, "", *lines, "", END + after]))
+        print(f"written into {page}")
 
 
 if __name__ == "__main__":

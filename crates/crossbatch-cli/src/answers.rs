@@ -1,5 +1,7 @@
 //! What a search found, as a table, JSON or CSV.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::{
@@ -11,13 +13,16 @@ use crate::{
 #[derive(Serialize)]
 pub(crate) struct Answers<'a> {
     pub(crate) format_version: u32,
+    /// What a neighbour is called in a table.
+    #[serde(skip)]
+    pub(crate) what: &'static str,
     pub(crate) queries: Vec<Answer<'a>>,
 }
 
 /// One query with its neighbours, nearest first.
 #[derive(Serialize)]
 pub(crate) struct Answer<'a> {
-    pub(crate) name: &'a str,
+    pub(crate) name: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) label: Option<&'a str>,
     pub(crate) neighbours: Vec<Neighbour<'a>>,
@@ -25,7 +30,7 @@ pub(crate) struct Answer<'a> {
 
 #[derive(Serialize)]
 pub(crate) struct Neighbour<'a> {
-    pub(crate) name: &'a str,
+    pub(crate) name: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) label: Option<&'a str>,
     pub(crate) similarity: f32,
@@ -44,7 +49,9 @@ impl Answer<'_> {
 impl Answers<'_> {
     pub(crate) fn text(&self, format: Format) -> anyhow::Result<String> {
         match format {
-            Format::Table => Ok(self.queries.iter().map(table).collect()),
+            Format::Table => {
+                Ok(self.queries.iter().map(|answer| table(answer, self.what)).collect())
+            }
             Format::Json => Ok(serde_json::to_string_pretty(self)? + "\n"),
             Format::Csv => self.csv(),
         }
@@ -57,11 +64,11 @@ impl Answers<'_> {
         for query in &self.queries {
             for (place, neighbour) in query.neighbours.iter().enumerate() {
                 writer.write_record([
-                    query.name,
+                    &query.name,
                     query.label.unwrap_or(""),
                     &(place + 1).to_string(),
                     &neighbour.similarity.to_string(),
-                    neighbour.name,
+                    &neighbour.name,
                     neighbour.label.unwrap_or(""),
                 ])?;
             }
@@ -70,13 +77,13 @@ impl Answers<'_> {
     }
 }
 
-fn table(answer: &Answer<'_>) -> String {
+fn table(answer: &Answer<'_>, what: &str) -> String {
     let label = answer.label.map(|label| format!(" · {label}")).unwrap_or_default();
     let title = format!("\n {}{label}\n\n", answer.name);
     if answer.neighbours.is_empty() {
-        return title + " no other image in the gallery\n";
+        return title + &format!(" no other {what} in the gallery\n");
     }
-    let header = ["rank", "similarity", "", "image", "label"].map(str::to_owned);
+    let header = ["rank", "similarity", "", what, "label"].map(str::to_owned);
     let rows = answer.neighbours.iter().enumerate().map(|(place, neighbour)| {
         let mark = match answer.is_right(neighbour) {
             Some(true) => "✓",
@@ -87,7 +94,7 @@ fn table(answer: &Answer<'_>) -> String {
             (place + 1).to_string(),
             format!("{:.4}", neighbour.similarity),
             mark.to_owned(),
-            neighbour.name.to_owned(),
+            neighbour.name.to_string(),
             neighbour.label.unwrap_or("").to_owned(),
         ]
     });
@@ -101,14 +108,19 @@ mod tests {
     use super::*;
 
     fn answers() -> Answers<'static> {
-        let neighbour = |name, label, similarity| Neighbour { name, label, similarity, index: 0 };
+        let neighbour = |name: &'static str, label, similarity| Neighbour {
+            name: name.into(),
+            label,
+            similarity,
+            index: 0,
+        };
         let neighbours = vec![
             neighbour("apple/2.png", Some("apple"), 0.981_2),
             neighbour("pear, green.png", Some("pear"), -0.5),
             neighbour("x.png", None, 0.1),
         ];
-        let query = Answer { name: "apple/1.png", label: Some("apple"), neighbours };
-        Answers { format_version: 1, queries: vec![query] }
+        let query = Answer { name: "apple/1.png".into(), label: Some("apple"), neighbours };
+        Answers { format_version: 1, what: "image", queries: vec![query] }
     }
 
     #[test]
@@ -137,7 +149,7 @@ mod tests {
 
     #[test]
     fn no_neighbour_is_said() {
-        let answer = Answer { name: "a.png", label: None, neighbours: Vec::new() };
-        assert!(table(&answer).contains("no other image"));
+        let answer = Answer { name: "a.png".into(), label: None, neighbours: Vec::new() };
+        assert!(table(&answer, "image").contains("no other image"));
     }
 }

@@ -4,8 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use crossbatch::LossKind;
+use crossbatch_retrieval::{Embeddings, Similarity};
 
-use crate::commands::{eval::Step, losses};
+use crate::{
+    commands::{eval::Step, losses},
+    memory::parse_bytes,
+};
 
 /// Train image-retrieval embeddings with a cross-batch memory, measure them, search with them.
 ///
@@ -75,6 +79,9 @@ pub(crate) struct TrainArgs {
     /// a folder with a sub-folder per class; recognised in this order (data.kind forces it)
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
+    /// Weights that the backbone starts from: a PyTorch (.pth, .pt) or safetensors file
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub(crate) weights: Option<PathBuf>,
     /// Override a key of the recipe; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -177,6 +184,10 @@ pub(crate) struct EvalArgs {
     /// Look at the vectors: similarities within and between classes, uniformity, effective rank, duplicates
     #[arg(long)]
     pub(crate) health: bool,
+    /// Use at most so much memory, such as 2GiB. Vectors of .safetensors and .npy files that fill more than half of it
+    /// (by default of the memory that is free) stay in the file and are read in blocks
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) memory_budget: Option<usize>,
     /// Keep the embeddings that were measured: .safetensors, .npy or .csv
     #[arg(long, value_name = "FILE", conflicts_with = "query")]
     pub(crate) save_embeddings: Option<PathBuf>,
@@ -194,6 +205,18 @@ pub(crate) enum SimilarityArg {
     Dot,
     /// Minus the distance
     Euclidean,
+}
+
+impl SimilarityArg {
+    /// What was asked for, else what a file says, else cosine.
+    pub(crate) fn or_of(asked: Option<Self>, rows: &Embeddings) -> Similarity {
+        match asked {
+            Some(Self::Cosine) => Similarity::Cosine,
+            Some(Self::Dot) => Similarity::Dot,
+            Some(Self::Euclidean) => Similarity::Euclidean,
+            None => rows.similarity().unwrap_or_default(),
+        }
+    }
 }
 
 /// Embed images with a run's network
@@ -225,22 +248,25 @@ pub(crate) struct EmbedArgs {
     pub(crate) skip_unreadable: bool,
 }
 
-/// Find the gallery images nearest to some queries
+/// Find what is nearest to some queries: images by a run's network, or vectors in files
 ///
-/// Similarities are cosines: 1 is the same direction. An image that is both query and in the gallery is
-/// no neighbour of itself. Labels come from lists; in a folder they are the names of its sub-folders.
+/// With a run, similarities are cosines: 1 is the same direction. An image that is both query and in the gallery is
+/// no neighbour of itself. Labels come from lists; in a folder they are the names of its sub-folders. Without one, query
+/// and gallery are a file of embeddings each, as for `crossbatch eval`; a file that is both searches itself, each
+/// row without itself. The search is exact, and files may be larger than memory.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   crossbatch search runs/mine --gallery photos/ --query photos/cups/1.jpg
+  crossbatch search --gallery big.safetensors --query some.npy --top 100 --format csv > found.csv
   crossbatch search runs/mine --gallery photos/ --query new/*.jpg --top 5 --sheet found.png")]
 pub(crate) struct SearchArgs {
-    /// Run folder made by `crossbatch train`
+    /// Run folder made by `crossbatch train`; without it, files of embeddings are searched
     #[arg(value_name = "RUN")]
-    pub(crate) run: PathBuf,
-    /// Images to search in: a folder, a list file, or an image; can be repeated
+    pub(crate) run: Option<PathBuf>,
+    /// Images to search in: a folder, a list file, or an image; can be repeated. Without a run, a file of embeddings
     #[arg(long, value_name = "PATH", required = true)]
     pub(crate) gallery: Vec<PathBuf>,
-    /// Images to search for: images, folders or list files
+    /// Images to search for: images, folders or list files. Without a run, a file of embeddings
     #[arg(long, value_name = "IMG", required = true, num_args = 1..)]
     pub(crate) query: Vec<PathBuf>,
     /// Neighbours to show for each query
@@ -248,11 +274,18 @@ pub(crate) struct SearchArgs {
     pub(crate) top: usize,
     /// Draw the queries with their neighbours into this PNG; right answers are framed green, wrong
     /// ones red, where labels are known
-    #[arg(long, value_name = "OUT.png")]
+    #[arg(long, value_name = "OUT.png", requires = "run")]
     pub(crate) sheet: Option<PathBuf>,
     /// Which weights [default: the recipe's train.report]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, requires = "run")]
     pub(crate) weights: Option<Weights>,
+    /// How near two vectors of files are [default: what their file says, else cosine]
+    #[arg(long, value_enum, conflicts_with = "run")]
+    pub(crate) similarity: Option<SimilarityArg>,
+    /// Use at most so much memory, such as 2GiB. Vectors of .safetensors and .npy files that fill more than half of it
+    /// (by default of the memory that is free) stay in the file and are read in blocks
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with = "run")]
+    pub(crate) memory_budget: Option<usize>,
     /// Format of the result
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

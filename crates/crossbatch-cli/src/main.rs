@@ -7,6 +7,7 @@ mod census;
 mod commands;
 mod embedding;
 mod images;
+mod memory;
 mod output;
 mod printer;
 mod sheet;

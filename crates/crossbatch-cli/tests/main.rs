@@ -9,5 +9,6 @@ mod eval_files;
 mod losses;
 mod plan;
 mod search;
+mod streaming;
 mod support;
 mod train;

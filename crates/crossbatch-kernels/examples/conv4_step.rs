@@ -4,7 +4,9 @@
 #![allow(clippy::print_stdout)]
 
 use burn::tensor::{Device, Distribution, Tensor, activation, module, ops};
-use crossbatch_kernels::{ConvOptions, batch_norm_train, conv2d, max_pool2d};
+use crossbatch_kernels::{
+    BatchNormOptions, ConvOptions, PoolOptions, batch_norm_train, conv2d, max_pool2d,
+};
 use std::time::{Duration, Instant};
 
 #[global_allocator]
@@ -17,11 +19,18 @@ struct Layer {
 }
 
 fn ours(layer: &Layer, input: Tensor<4>, pool: bool) -> Tensor<4> {
-    let options = ConvOptions { stride: [1, 1], padding: [1, 1] };
+    let options = ConvOptions { padding: [1, 1], ..ConvOptions::default() };
     let output = conv2d(input, layer.weight.clone(), None, options);
     let (scale, shift) = (layer.scale.clone(), layer.shift.clone());
-    let output = batch_norm_train(output, scale, shift, 1e-5, true).output;
-    if pool { max_pool2d(output, 2, 2) } else { output }
+    let output = batch_norm_train(
+        output,
+        scale,
+        shift,
+        None,
+        BatchNormOptions { epsilon: 1e-5, relu: true },
+    )
+    .output;
+    if pool { max_pool2d(output, PoolOptions::new(2, 2)) } else { output }
 }
 
 fn burns(layer: &Layer, input: Tensor<4>, pool: bool) -> Tensor<4> {

@@ -1,8 +1,16 @@
 //! The operations that have no kernel on GPUs: their reference bodies.
 
-use crate::{BatchNormOps, Conv2dOps, PoolOps};
+use crate::{
+    AttentionOps, AveragePoolOps, BatchNormOps, Conv2dOps, GeluOps, LayerNormOps, NormalizeOps,
+    PoolOps,
+};
 use burn_cubecl::CubeBackend;
 
 impl Conv2dOps for CubeBackend {}
 impl BatchNormOps for CubeBackend {}
 impl PoolOps for CubeBackend {}
+impl AveragePoolOps for CubeBackend {}
+impl LayerNormOps for CubeBackend {}
+impl GeluOps for CubeBackend {}
+impl AttentionOps for CubeBackend {}
+impl NormalizeOps for CubeBackend {}

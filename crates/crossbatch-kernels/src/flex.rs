@@ -31,6 +31,11 @@ pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Fle
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
+/// A tensor of f32 from its elements in order, of another one's shape.
+pub(crate) fn shaped(values: Vec<f32>, like: &FlexTensor) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, like.layout().shape().clone()))
+}
+
 /// The four sizes of a tensor.
 pub(crate) fn sizes(tensor: &FlexTensor) -> [usize; 4] {
     tensor.layout().shape().dims::<4>()

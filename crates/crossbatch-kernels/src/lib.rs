@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`conv2d`] | convolution, with gradients that skip what needs none |
 //! | [`batch_norm_train`], [`batch_norm_inference`] | batch normalisation and ReLU in one |
-//! | [`max_pool2d`] | maximum pooling that remembers a byte an output |
+//! | [`max_pool2d`], [`average_pool2d`], [`global_average_pool`], [`adaptive_average_pool2d`] | pooling; a maximum remembers a byte an output |
+//! | [`layer_norm`], [`gelu`], [`linear`], [`attention`] | what a vision transformer is made of |
+//! | [`l2_normalize`] | rows of length one |
 //! | [`pair_rows`] | what each anchor's pairs come to in a pair loss, without a matrix of all pairs |
 //!
 //! Each function takes and gives ordinary tensors, with or without autodiff. Each operation has a
@@ -21,6 +23,7 @@
 //!
 //! CPU results are the same to the bit for any number of threads.
 
+mod attention;
 mod batch_norm;
 mod conv2d;
 #[cfg(feature = "gpu")]
@@ -28,16 +31,28 @@ mod cube;
 mod device;
 mod fallback;
 mod flex;
+mod gelu;
+mod layer_norm;
+mod linear;
+mod normalize;
 mod pair_rows;
 mod pool;
 
+pub use attention::{AttentionOps, attention};
 pub use batch_norm::{
     BatchNormOps, BatchNormOptions, BatchNormOutput, batch_norm_inference, batch_norm_train,
 };
 pub use conv2d::{Conv2dOps, ConvOptions, conv2d};
 pub use device::gpu;
+pub use gelu::{GeluOps, gelu};
+pub use layer_norm::{LayerNormOps, layer_norm, layer_norm_channels};
+pub use linear::linear;
+pub use normalize::{NormalizeOps, l2_normalize};
 pub use pair_rows::{
     Anchors, PairRows, PairRowsOps, PairRowsOptions, References, Screen, pair_rows,
     pair_rows_reference, program,
 };
-pub use pool::{PoolOps, PoolOptions, max_pool2d};
+pub use pool::{
+    AveragePoolOps, AverageWindows, PoolOps, PoolOptions, adaptive_average_pool2d, average_pool2d,
+    global_average_pool, global_max_pool, max_pool2d,
+};

@@ -90,3 +90,7 @@ pub(crate) fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, what
         );
     }
 }
+
+pub(crate) fn options(epsilon: f64, relu: bool) -> crossbatch_kernels::BatchNormOptions {
+    crossbatch_kernels::BatchNormOptions { epsilon, relu }
+}

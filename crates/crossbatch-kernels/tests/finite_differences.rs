@@ -1,8 +1,8 @@
 //! Gradients against differences of the function itself.
 
-use crate::common::{autodiff, numbers, values};
+use crate::common::{autodiff, numbers, options, values};
 use burn::tensor::{Device, Tensor, TensorData};
-use crossbatch_kernels::{ConvOptions, batch_norm_train, conv2d, max_pool2d};
+use crossbatch_kernels::{ConvOptions, PoolOptions, batch_norm_train, conv2d, max_pool2d};
 
 /// Compares every partial derivative of `sum(run(inputs) * upstream)`.
 fn check(shapes: &[Vec<usize>], step: f32, run: impl Fn(&[Tensor<4>]) -> Tensor<4>) {
@@ -68,9 +68,21 @@ fn check(shapes: &[Vec<usize>], step: f32, run: impl Fn(&[Tensor<4>]) -> Tensor<
 fn conv2d_gradients() {
     for (stride, padding) in [([1, 1], [1, 1]), ([2, 1], [0, 2]), ([3, 3], [2, 2])] {
         check(&[vec![2, 2, 4, 3], vec![3, 2, 3, 2]], 1e-2, |inputs| {
-            let options = ConvOptions { stride, padding };
+            let options = ConvOptions { stride, padding, ..ConvOptions::default() };
             conv2d(inputs[0].clone(), inputs[1].clone(), None, options)
         });
+    }
+}
+
+#[test]
+fn conv2d_gradients_with_groups_and_dilation() {
+    for (stride, padding, dilation) in [([1, 1], [1, 1], [1, 1]), ([2, 2], [1, 2], [2, 1])] {
+        for (groups, weight) in [(2, vec![6, 2, 3, 2]), (4, vec![4, 1, 3, 3])] {
+            check(&[vec![2, 4, 5, 4], weight], 1e-2, |inputs| {
+                let options = ConvOptions { stride, padding, dilation, groups };
+                conv2d(inputs[0].clone(), inputs[1].clone(), None, options)
+            });
+        }
     }
 }
 
@@ -79,7 +91,7 @@ fn batch_norm_gradients() {
     for relu in [false, true] {
         check(&[vec![3, 2, 2, 2], vec![1, 2, 1, 1], vec![1, 2, 1, 1]], 1e-3, |inputs| {
             let [weight, bias] = [1, 2].map(|index: usize| inputs[index].clone().reshape([2]));
-            batch_norm_train(inputs[0].clone(), weight, bias, 1e-5, relu).output
+            batch_norm_train(inputs[0].clone(), weight, bias, None, options(1e-5, relu)).output
         });
     }
 }
@@ -87,6 +99,8 @@ fn batch_norm_gradients() {
 #[test]
 fn max_pool2d_gradients() {
     for (kernel, stride) in [(2, 2), (3, 1), (2, 3)] {
-        check(&[vec![1, 2, 5, 4]], 1e-3, |inputs| max_pool2d(inputs[0].clone(), kernel, stride));
+        check(&[vec![1, 2, 5, 4]], 1e-3, |inputs| {
+            max_pool2d(inputs[0].clone(), PoolOptions::new(kernel, stride))
+        });
     }
 }

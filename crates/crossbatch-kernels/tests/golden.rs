@@ -1,8 +1,10 @@
 //! Values and gradients of PyTorch (`tests/golden/kernels/make.py`).
 
-use crate::common::{assert_close, on_each_device, values};
+use crate::common::{assert_close, on_each_device, options, values};
 use burn::tensor::{Device, Tensor, TensorData};
-use crossbatch_kernels::{ConvOptions, batch_norm_inference, batch_norm_train, conv2d, max_pool2d};
+use crossbatch_kernels::{
+    ConvOptions, PoolOptions, batch_norm_inference, batch_norm_train, conv2d, max_pool2d,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -80,6 +82,7 @@ fn conv2d_as_in_pytorch(device: &Device) {
         let options = ConvOptions {
             stride: case.stride(),
             padding: case.padding.expect("the case has a padding"),
+            ..ConvOptions::default()
         };
         let run = |device: &Device, track: bool| {
             let follow = |tensor: Tensor<4>| if track { tensor.require_grad() } else { tensor };
@@ -117,7 +120,13 @@ fn batch_norm_as_in_pytorch(device: &Device) {
         let input = case.inputs["input"].tensor::<4>(&device).require_grad();
         let weight = case.inputs["weight"].tensor::<1>(&device).require_grad();
         let bias = case.inputs["bias"].tensor::<1>(&device).require_grad();
-        let result = batch_norm_train(input.clone(), weight.clone(), bias.clone(), 1e-5, relu);
+        let result = batch_norm_train(
+            input.clone(),
+            weight.clone(),
+            bias.clone(),
+            None,
+            options(1e-5, relu),
+        );
         for (found, expected) in [(&result.mean, &case.mean), (&result.variance, &case.variance)] {
             let expected = &expected.as_ref().expect("the case has statistics").values;
             assert_close(&values(found), expected, TOLERANCE, &case.name);
@@ -139,8 +148,8 @@ fn batch_norm_as_in_pytorch(device: &Device) {
             bias.inner(),
             result.mean.inner(),
             result.variance.inner(),
-            1e-5,
-            relu,
+            None,
+            options(1e-5, relu),
         );
         assert_close(&values(&given), &case.output.values, TOLERANCE, &case.name);
     }
@@ -151,12 +160,12 @@ fn max_pool2d_as_in_pytorch(device: &Device) {
         let kernel = case.kernel.expect("the case has a kernel");
         let stride = case.stride();
         let input = case.inputs["input"].tensor::<4>(device);
-        let output = max_pool2d(input, kernel, stride);
+        let output = max_pool2d(input, PoolOptions::new(kernel, stride));
         assert_close(&values(&output), &case.output.values, 0.0, &case.name);
 
         let device = device.clone().autodiff();
         let input = case.inputs["input"].tensor::<4>(&device).require_grad();
-        let output = max_pool2d(input.clone(), kernel, stride);
+        let output = max_pool2d(input.clone(), PoolOptions::new(kernel, stride));
         let upstream = case.upstream.tensor::<4>(&device);
         let gradients = (output.clone() * upstream).sum().backward();
         let found = [("input", values(&input.grad(&gradients).unwrap()))];

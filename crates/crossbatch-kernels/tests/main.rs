@@ -3,6 +3,7 @@
 mod common;
 mod finite_differences;
 mod golden;
+mod operations;
 #[expect(clippy::print_stderr, reason = "a skip is told aloud")]
 mod pair_rows;
 mod reference;

@@ -1,8 +1,10 @@
 //! The CPU kernels (f32) against the reference bodies (the same call in f64).
 
-use crate::common::{assert_close, autodiff, random, values, wide};
+use crate::common::{assert_close, autodiff, options, random, values, wide};
 use burn::tensor::Tensor;
-use crossbatch_kernels::{ConvOptions, batch_norm_inference, batch_norm_train, conv2d, max_pool2d};
+use crossbatch_kernels::{
+    ConvOptions, PoolOptions, batch_norm_inference, batch_norm_train, conv2d, max_pool2d,
+};
 
 /// Output and gradients of `sum(output * upstream)` for each of two inputs' types.
 fn both<const N: usize>(
@@ -51,7 +53,26 @@ fn conv2d_agrees() {
         ([2, 3, 23, 21], [8, 3, 7, 7], [2, 2], [3, 3]),
         ([1, 2, 5, 40], [3, 2, 2, 5], [3, 1], [0, 4]),
     ] {
-        let options = ConvOptions { stride, padding };
+        let options = ConvOptions { stride, padding, ..ConvOptions::default() };
+        let inputs = [random(input, 1, &device), random(weight, 2, &device)];
+        let found = both(inputs, |[input, weight]| conv2d(input, weight, None, options));
+        assert_same(found, 2e-6, &format!("{input:?} {weight:?} {options:?}"));
+    }
+}
+
+#[test]
+fn conv2d_agrees_with_groups_and_dilation() {
+    let device = autodiff();
+    for (input, weight, stride, padding, dilation, groups) in [
+        ([2, 6, 9, 11], [6, 1, 3, 3], [1, 1], [1, 1], [1, 1], 6),
+        ([2, 20, 14, 13], [20, 1, 3, 3], [2, 2], [1, 1], [1, 1], 20),
+        ([1, 5, 7, 7], [10, 1, 7, 7], [1, 1], [3, 3], [1, 1], 5),
+        ([2, 8, 9, 8], [12, 2, 3, 3], [2, 1], [1, 0], [1, 1], 4),
+        ([2, 8, 7, 8], [12, 4, 1, 1], [2, 2], [0, 0], [1, 1], 2),
+        ([2, 3, 12, 11], [4, 3, 3, 3], [1, 1], [2, 3], [2, 3], 1),
+        ([1, 4, 12, 11], [4, 1, 3, 2], [2, 1], [2, 0], [2, 4], 4),
+    ] {
+        let options = ConvOptions { stride, padding, dilation, groups };
         let inputs = [random(input, 1, &device), random(weight, 2, &device)];
         let found = both(inputs, |[input, weight]| conv2d(input, weight, None, options));
         assert_same(found, 2e-6, &format!("{input:?} {weight:?} {options:?}"));
@@ -73,14 +94,14 @@ fn batch_norm_agrees() {
             let name = format!("{shape:?} relu {relu}");
             let train = |[input, weight, bias]: [Tensor<4>; 3]| {
                 let (weight, bias) = (weight.reshape([channels]), bias.reshape([channels]));
-                batch_norm_train(input, weight, bias, 1e-5, relu).output
+                batch_norm_train(input, weight, bias, None, options(1e-5, relu)).output
             };
             assert_same(both(inputs.clone(), train), 2e-5, &name);
 
             let inference = |[input, weight, bias]: [Tensor<4>; 3]| {
                 let (weight, bias) = (weight.reshape([channels]), bias.reshape([channels]));
                 let (mean, variance) = (bias.clone() * 0.5, weight.clone().abs() + 0.1);
-                batch_norm_inference(input, weight, bias, mean, variance, 1e-5, relu)
+                batch_norm_inference(input, weight, bias, mean, variance, None, options(1e-5, relu))
             };
             assert_same(both(inputs, inference), 2e-5, &name);
         }
@@ -96,7 +117,15 @@ fn inference_without_gradients_agrees() {
     for relu in [false, true] {
         let run = |device_tensors: [Tensor<1>; 4], input: Tensor<4>| {
             let [weight, bias, mean, variance] = device_tensors;
-            values(&batch_norm_inference(input, weight, bias, mean, variance, 1e-3, relu))
+            values(&batch_norm_inference(
+                input,
+                weight,
+                bias,
+                mean,
+                variance,
+                None,
+                options(1e-3, relu),
+            ))
         };
         let parameters = [&weight, &bias, &mean, &variance].map(Clone::clone);
         let expected = run(parameters.clone().map(|tensor| wide(&tensor)), wide(&input));
@@ -118,7 +147,9 @@ fn max_pool2d_agrees() {
         ([1, 1, 20, 18], 17, 1),
         ([3, 1, 4, 4], 1, 2),
     ] {
-        let found = both([random(shape, 1, &device)], |[input]| max_pool2d(input, kernel, stride));
+        let found = both([random(shape, 1, &device)], |[input]| {
+            max_pool2d(input, PoolOptions::new(kernel, stride))
+        });
         assert_same(found, 1e-6, &format!("{shape:?} kernel {kernel} stride {stride}"));
     }
 }

@@ -1,10 +1,11 @@
 //! Views, untracked inputs, thread counts, wrong sizes.
 
-use crate::common::{autodiff, plain, random, values};
+use crate::common::{autodiff, options, plain, random, values};
 use burn::tensor::{Device, Tensor};
-use crossbatch_kernels::{ConvOptions, batch_norm_train, conv2d, max_pool2d};
+use crossbatch_kernels::{ConvOptions, PoolOptions, batch_norm_train, conv2d, max_pool2d};
 
-const SAME: ConvOptions = ConvOptions { stride: [1, 1], padding: [1, 1] };
+const SAME: ConvOptions =
+    ConvOptions { stride: [1, 1], padding: [1, 1], dilation: [1, 1], groups: 1 };
 
 /// All three operations in a row, with the gradients of all inputs.
 fn network(input: Tensor<4>, weight: Tensor<4>, device: &Device) -> Vec<Vec<f64>> {
@@ -14,8 +15,8 @@ fn network(input: Tensor<4>, weight: Tensor<4>, device: &Device) -> Vec<Vec<f64>
     let scale = random([channels], 5, device).require_grad();
     let shift = random([channels], 6, device).require_grad();
     let output = conv2d(input.clone(), weight.clone(), None, SAME);
-    let normal = batch_norm_train(output, scale.clone(), shift.clone(), 1e-5, true);
-    let output = max_pool2d(normal.output, 2, 2);
+    let normal = batch_norm_train(output, scale.clone(), shift.clone(), None, options(1e-5, true));
+    let output = max_pool2d(normal.output, PoolOptions::new(2, 2));
     let gradients = (output.clone() * output.clone()).sum().backward();
     vec![
         values(&output),
@@ -57,8 +58,8 @@ fn views_are_read_in_their_own_order() {
 
     // A slice that begins inside its buffer.
     let part = stored.slice([1..3, 2..6, 0..10, 0..4]);
-    let expected = values(&max_pool2d(copy(&part), 2, 1));
-    assert_eq!(values(&max_pool2d(part, 2, 1)), expected);
+    let expected = values(&max_pool2d(copy(&part), PoolOptions::new(2, 1)));
+    assert_eq!(values(&max_pool2d(part, PoolOptions::new(2, 1))), expected);
 }
 
 #[test]
@@ -82,8 +83,8 @@ fn what_is_not_tracked_gets_no_gradient() {
     // Nothing tracked at all: the operations still run on an autodiff device.
     let output = conv2d(input, weight, None, SAME);
     let ones = Tensor::<1>::ones([4], &device);
-    let normal = batch_norm_train(output, ones.clone(), ones, 1e-5, true).output;
-    assert!(!max_pool2d(normal, 2, 2).is_require_grad());
+    let normal = batch_norm_train(output, ones.clone(), ones, None, options(1e-5, true)).output;
+    assert!(!max_pool2d(normal, PoolOptions::new(2, 2)).is_require_grad());
     assert_eq!(both.len(), 7);
 }
 
@@ -96,7 +97,7 @@ fn a_tensor_used_twice_adds_its_gradients() {
     let zeros = Tensor::<1>::zeros([2], &device);
     let once = |input: &Tensor<4>| {
         let output = conv2d(input.clone(), weight.clone(), None, SAME);
-        batch_norm_train(output, ones.clone(), zeros.clone(), 1e-5, false).output
+        batch_norm_train(output, ones.clone(), zeros.clone(), None, options(1e-5, false)).output
     };
     let upstream = random([1, 2, 4, 4], 3, &device);
     let single = (once(&input) * upstream.clone()).sum().backward();
@@ -116,7 +117,7 @@ fn a_shared_gradient_is_left_alone() {
     let other = random([2, 2, 3, 3], 2, &device).require_grad();
     let ones = Tensor::<1>::ones([2], &device);
     let zeros = Tensor::<1>::zeros([2], &device);
-    let normal = batch_norm_train(input.clone(), ones, zeros, 1e-5, false).output;
+    let normal = batch_norm_train(input.clone(), ones, zeros, None, options(1e-5, false)).output;
     let upstream = random([2, 2, 3, 3], 3, &device);
     let gradients = ((normal + other.clone()) * upstream.clone()).sum().backward();
     assert_eq!(values(&other.grad(&gradients).unwrap()), values(&upstream));
@@ -146,15 +147,33 @@ fn conv2d_names_bias_and_filters() {
 }
 
 #[test]
+#[should_panic(expected = "convolution of an empty batch: input is [0, 1, 4, 4]")]
+fn conv2d_refuses_an_empty_batch() {
+    let device = plain();
+    let input = Tensor::<4>::zeros([0, 1, 4, 4], &device);
+    let _ = conv2d(input, random([1, 1, 3, 3], 2, &device), None, SAME);
+}
+
+#[test]
+#[should_panic(expected = "3 groups must divide 4 channels and 3 filters")]
+fn conv2d_names_groups() {
+    let device = plain();
+    let options = ConvOptions { groups: 3, ..SAME };
+    let _ =
+        conv2d(random([1, 4, 4, 4], 1, &device), random([3, 1, 3, 3], 2, &device), None, options);
+}
+
+#[test]
 #[should_panic(expected = "weight has 3 elements for 2 channels")]
 fn batch_norm_names_both_sizes() {
     let device = plain();
     let [weight, bias] = [3, 2].map(|channels| Tensor::<1>::ones([channels], &device));
-    let _ = batch_norm_train(random([1, 2, 3, 3], 1, &device), weight, bias, 1e-5, true);
+    let _ =
+        batch_norm_train(random([1, 2, 3, 3], 1, &device), weight, bias, None, options(1e-5, true));
 }
 
 #[test]
 #[should_panic(expected = "kernel of 4 must be in 1..=3, the input 5 x 3")]
 fn max_pool2d_names_both_sizes() {
-    let _ = max_pool2d(random([1, 1, 5, 3], 1, &plain()), 4, 1);
+    let _ = max_pool2d(random([1, 1, 5, 3], 1, &plain()), PoolOptions::new(4, 1));
 }

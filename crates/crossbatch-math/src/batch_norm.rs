@@ -1,4 +1,4 @@
-//! Batch normalisation over `[N, C, H, W]`, fused with ReLU, forward and backward.
+//! Batch normalisation over `[N, C, H, W]`, fused with a residual's addition and ReLU, forward and backward.
 //!
 //! Traffic: forward reads the input from memory once (a channel's second and third reading come from
 //! the second-level cache while its pixels fit there) and writes the output once; backward reads the
@@ -10,6 +10,7 @@
 
 use crate::lanes::{Level, for_level};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Partial sums that a loop keeps apart, so that it fills whole vectors.
 const LANES: usize = 64;
@@ -72,7 +73,7 @@ pub struct Statistics {
     pub variance: Vec<f32>,
 }
 
-/// Normalises by the batch's own statistics.
+/// Normalises by the batch's own statistics; `residual`, of the input's shape, is added before the ReLU.
 ///
 /// # Panics
 ///
@@ -81,18 +82,21 @@ pub struct Statistics {
 pub fn forward(
     shape: &BatchNormShape,
     input: &[f32],
+    residual: Option<&[f32]>,
     parameters: &BatchNormParameters<'_>,
 ) -> (Vec<f32>, Statistics) {
-    forward_at(Level::detect(), shape, input, parameters)
+    forward_at(Level::detect(), shape, input, residual, parameters)
 }
 
 fn forward_at(
     level: Level,
     shape: &BatchNormShape,
     input: &[f32],
+    residual: Option<&[f32]>,
     parameters: &BatchNormParameters<'_>,
 ) -> (Vec<f32>, Statistics) {
     check(shape, input, parameters);
+    check_residual(shape, residual);
     let mut output = Vec::with_capacity(shape.len());
     let segments = Segments::new(shape, &mut output);
     let (mean, variance) = (0..shape.channels)
@@ -102,8 +106,9 @@ fn forward_at(
             let (mean, variance) = channel_statistics(level, shape, input, channel);
             let line = Line::new(parameters, mean, variance, channel);
             for image in 0..shape.batch {
-                let from = &input[shape.range(image, channel)];
-                segments.write(image, channel, from, |values| line.apply(level, values));
+                let range = shape.range(image, channel);
+                let more = residual.map(|residual| &residual[range.clone()]);
+                segments.fill(image, channel, |to| line.apply(level, &input[range], more, to));
             }
             (mean, variance)
         })
@@ -128,7 +133,7 @@ pub fn statistics(shape: &BatchNormShape, input: &[f32]) -> Statistics {
     Statistics { mean, variance }
 }
 
-/// Normalises by given statistics.
+/// Normalises by given statistics; `residual` as in [`forward`].
 ///
 /// # Panics
 ///
@@ -137,11 +142,13 @@ pub fn statistics(shape: &BatchNormShape, input: &[f32]) -> Statistics {
 pub fn inference(
     shape: &BatchNormShape,
     input: &[f32],
+    residual: Option<&[f32]>,
     parameters: &BatchNormParameters<'_>,
     statistics: &Statistics,
 ) -> Vec<f32> {
     check(shape, input, parameters);
     check_statistics(shape, statistics);
+    check_residual(shape, residual);
     let level = Level::detect();
     let mut output = Vec::with_capacity(shape.len());
     let segments = Segments::new(shape, &mut output);
@@ -152,8 +159,9 @@ pub fn inference(
             let (image, channel) = (index / shape.channels, index % shape.channels);
             let mean = statistics.mean[channel];
             let line = Line::new(parameters, mean, statistics.variance[channel], channel);
-            let from = &input[shape.range(image, channel)];
-            segments.write(image, channel, from, |values| line.apply(level, values));
+            let range = shape.range(image, channel);
+            let more = residual.map(|residual| &residual[range.clone()]);
+            segments.fill(image, channel, |to| line.apply(level, &input[range], more, to));
         });
     segments.finish(output)
 }
@@ -224,7 +232,62 @@ pub fn backward_in_place(
     )
 }
 
-/// `read` gives a segment of the gradient; `change` lets its argument turn one into the result.
+/// As [`backward`] where a residual was added, with `output` the result of [`forward`]: gives the input's gradient and
+/// leaves the residual's in `gradient`.
+///
+/// # Panics
+///
+/// If a slice's length differs from the shape's.
+#[must_use]
+pub fn backward_with_residual(
+    shape: &BatchNormShape,
+    input: &[f32],
+    output: &[f32],
+    gradient: &mut [f32],
+    parameters: &BatchNormParameters<'_>,
+    statistics: &Statistics,
+) -> (Vec<f32>, ParameterGradients) {
+    assert_len("gradient", gradient.len(), shape.len());
+    assert_len("output", output.len(), shape.len());
+    let level = Level::detect();
+    let masked = Segments { shape: *shape, values: gradient.as_mut_ptr() };
+    let mut result = Vec::with_capacity(shape.len());
+    let segments = Segments::new(shape, &mut result);
+    // What the ReLU let through is known from the output, so that the rest is a layer without one.
+    let plain = BatchNormParameters { relu: false, ..*parameters };
+    let changes = backward_into(
+        level,
+        shape,
+        input,
+        &plain,
+        statistics,
+        |image, channel| {
+            if parameters.relu {
+                let output = &output[shape.range(image, channel)];
+                masked.change(image, channel, &|gradient| cut(level, gradient, output));
+            }
+            masked.read(image, channel)
+        },
+        |image, channel, change| {
+            segments.write(image, channel, masked.read(image, channel), change);
+        },
+    );
+    (segments.finish(result), changes)
+}
+
+/// Clears the gradient where the output is not above zero.
+fn cut(level: Level, gradient: &mut [f32], output: &[f32]) {
+    #[inline(always)]
+    fn body(gradient: &mut [f32], output: &[f32]) {
+        for (gradient, output) in gradient.iter_mut().zip(output) {
+            // NaN lets nothing through, as in the reference body.
+            *gradient = if *output > 0.0 { *gradient } else { 0.0 };
+        }
+    }
+    for_level!(level, body(gradient: &mut [f32], output: &[f32]));
+}
+
+/// `read` gives a segment of the gradient, once, before `change` is called for any of its channel; `change` lets its argument turn one into the result.
 fn backward_into<'a>(
     level: Level,
     shape: &BatchNormShape,
@@ -298,23 +361,37 @@ impl Line {
         (pixel - self.mean) * self.scale + self.shift
     }
 
-    fn apply(&self, level: Level, values: &mut [f32]) {
+    /// Writes every element of `to`.
+    fn apply(
+        &self,
+        level: Level,
+        from: &[f32],
+        residual: Option<&[f32]>,
+        to: &mut [MaybeUninit<f32>],
+    ) {
         #[inline(always)]
-        fn body(line: &Line, values: &mut [f32]) {
-            if line.relu {
-                for value in values {
-                    let result = line.at(*value);
-                    // Keeps NaN, as ReLU does elsewhere.
-                    *value = if result < 0.0 { 0.0 } else { result };
+        fn body(line: &Line, from: &[f32], more: Option<&[f32]>, to: &mut [MaybeUninit<f32>]) {
+            let line = *line;
+            // Keeps NaN, as ReLU does elsewhere.
+            let cut = |value: f32| if line.relu && value < 0.0 { 0.0 } else { value };
+            match more {
+                None => {
+                    for (to, from) in to.iter_mut().zip(from) {
+                        to.write(cut(line.at(*from)));
+                    }
                 }
-            } else {
-                for value in values {
-                    *value = line.at(*value);
+                Some(more) => {
+                    for ((to, from), more) in to.iter_mut().zip(from).zip(more) {
+                        to.write(cut(line.at(*from) + more));
+                    }
                 }
             }
         }
-        let line = self;
-        for_level!(level, body(line: &Line, values: &mut [f32]));
+        let (line, more) = (self, residual);
+        for_level!(
+            level,
+            body(line: &Line, from: &[f32], more: Option<&[f32]>, to: &mut [MaybeUninit<f32>])
+        );
     }
 }
 
@@ -485,6 +562,15 @@ impl Segments {
         Self { shape: *shape, values: output.as_mut_ptr() }
     }
 
+    /// Lets `fill` write a segment of an empty vector, every element of it.
+    fn fill(&self, image: usize, channel: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) {
+        let range = self.shape.range(image, channel);
+        // SAFETY: the range lies in the buffer, this task alone uses it, and nothing is assumed of its contents.
+        fill(unsafe {
+            std::slice::from_raw_parts_mut(self.values.add(range.start).cast(), range.len())
+        });
+    }
+
     /// Copies `from` into its place and lets `change` work on the copy.
     fn write(&self, image: usize, channel: usize, from: &[f32], change: impl FnOnce(&mut [f32])) {
         let range = self.shape.range(image, channel);
@@ -501,8 +587,8 @@ impl Segments {
     /// A segment that is initialised.
     fn read<'a>(&self, image: usize, channel: usize) -> &'a [f32] {
         let range = self.shape.range(image, channel);
-        // SAFETY: only `backward_in_place` reads, from a slice of the shape's length that outlives
-        // the call, and drops the segment before `change` gets it.
+        // SAFETY: only `backward_in_place` and `backward_with_residual` read, from a slice of the shape's length that
+        // outlives the call, and drop the segment before `change` gets it.
         unsafe { std::slice::from_raw_parts(self.values.add(range.start), range.len()) }
     }
 
@@ -528,6 +614,12 @@ fn check(shape: &BatchNormShape, input: &[f32], parameters: &BatchNormParameters
     assert_len("input", input.len(), shape.len());
     assert_len("weight", parameters.weight.len(), shape.channels);
     assert_len("bias", parameters.bias.len(), shape.channels);
+}
+
+fn check_residual(shape: &BatchNormShape, residual: Option<&[f32]>) {
+    if let Some(residual) = residual {
+        assert_len("residual", residual.len(), shape.len());
+    }
 }
 
 fn check_statistics(shape: &BatchNormShape, statistics: &Statistics) {
@@ -610,9 +702,9 @@ mod tests {
                 let (y, dx, dw, db) = reference(&shape, &input, &gradient, &p);
                 for level in Level::supported() {
                     let name = format!("{level:?} {shape:?}");
-                    let (output, statistics) = forward_at(level, &shape, &input, &p);
+                    let (output, statistics) = forward_at(level, &shape, &input, None, &p);
                     close(&output, &y, &name);
-                    let given = inference(&shape, &input, &p, &statistics);
+                    let given = inference(&shape, &input, None, &p, &statistics);
                     assert_eq!(given, output);
                     let (apart, parameters) = backward(&shape, &input, &gradient, &p, &statistics);
                     close(&apart, &dx, &name);
@@ -623,6 +715,35 @@ mod tests {
                     assert_eq!((apart, parameters), (place, same));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_residual_is_added_before_the_relu() {
+        let shape = shape(3, 5, 77);
+        let [input, residual, gradient] = [1, 2, 3].map(|seed| values(shape.len(), seed));
+        let (weight, bias) = (values(5, 4), values(5, 5));
+        for relu in [false, true] {
+            let p = BatchNormParameters { weight: &weight, bias: &bias, epsilon: 1e-5, relu };
+            let plain = BatchNormParameters { relu: false, ..p };
+            let (alone, statistics) = forward(&shape, &input, None, &plain);
+            let (output, same) = forward(&shape, &input, Some(&residual), &p);
+            assert_eq!(statistics, same);
+            assert_eq!(inference(&shape, &input, Some(&residual), &p, &statistics), output);
+            let mut masked = gradient.clone();
+            for i in 0..shape.len() {
+                let sum = alone[i] + residual[i];
+                assert_eq!(output[i], if relu { sum.max(0.0) } else { sum });
+                if relu && sum <= 0.0 {
+                    masked[i] = 0.0;
+                }
+            }
+            let expected = backward(&shape, &input, &masked, &plain, &statistics);
+            let mut place = gradient.clone();
+            let found =
+                backward_with_residual(&shape, &input, &output, &mut place, &p, &statistics);
+            assert_eq!(place, masked);
+            assert_eq!(found, expected);
         }
     }
 
@@ -645,7 +766,7 @@ mod tests {
         let all = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
-                let (output, statistics) = forward(&shape, &input, &p);
+                let (output, statistics) = forward(&shape, &input, None, &p);
                 let back = backward(&shape, &input, &gradient, &p, &statistics);
                 (output, statistics, back)
             })
@@ -659,7 +780,7 @@ mod tests {
     fn nan_stays_visible() {
         let shape = shape(1, 1, 3);
         let p = BatchNormParameters { weight: &[1.0], bias: &[0.0], epsilon: 1e-5, relu: true };
-        let (output, statistics) = forward(&shape, &[1.0, f32::NAN, 2.0], &p);
+        let (output, statistics) = forward(&shape, &[1.0, f32::NAN, 2.0], None, &p);
         assert!(statistics.mean[0].is_nan() && statistics.variance[0].is_nan());
         assert!(output.iter().all(|value| value.is_nan()));
     }
@@ -668,6 +789,6 @@ mod tests {
     #[should_panic(expected = "weight has 1 elements, its shape 2")]
     fn wrong_length_panics() {
         let p = BatchNormParameters { weight: &[1.0], bias: &[0.0], epsilon: 1e-5, relu: true };
-        let _ = forward(&shape(1, 2, 1), &[0.0; 2], &p);
+        let _ = forward(&shape(1, 2, 1), &[0.0; 2], None, &p);
     }
 }

@@ -7,20 +7,26 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`conv`] | 2-d convolution and both gradients, images in NCHW |
-//! | [`batch_norm`] | batch normalisation with ReLU, training and inference |
-//! | [`pool`] | max-pooling that remembers where the maxima were |
+//! | [`batch_norm`] | batch normalisation with residual and ReLU, training and inference |
+//! | [`attention`] | softmax attention, tile by tile |
+//! | [`layer_norm`], [`gelu`], [`normalize`] | what works on rows or elements alone |
+//! | [`pool`] | maxima that remember where they were, and means, of windows |
 //! | [`quantised`] | rows of bytes that stand for rows of f32: fast products with a known error |
 //! | [`product`] | products of row-major matrices, and the exact-order dot product that settles ties |
 //! | [`fixed`] | products of rows in 32-bit fixed point, and counts of those above thresholds |
 //! | [`gram`] | Gram matrices in f64 |
 //! | [`counting`] | an allocator that says how much memory some work takes |
 
+pub mod attention;
 pub mod batch_norm;
 pub mod conv;
 pub mod counting;
 pub mod fixed;
+pub mod gelu;
 pub mod gram;
 mod lanes;
+pub mod layer_norm;
+pub mod normalize;
 pub mod pair_rows;
 pub mod pool;
 pub mod product;

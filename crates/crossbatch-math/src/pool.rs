@@ -1,7 +1,9 @@
-//! Maximum pooling of planes `[N · C, H, W]`, forward with the place of each maximum, and backward.
+//! Pooling. Here: maxima of windows of planes `[N · C, H, W]`, forward with the place of each maximum, and backward.
 //!
 //! Traffic bound: each input is read once, and one byte an output remembers where the maximum was.
 //! Planes are independent; results are the same for any number of threads.
+
+pub mod average;
 
 use crate::lanes::{Level, for_level};
 use rayon::prelude::*;
@@ -10,7 +12,7 @@ use std::mem::MaybeUninit;
 /// Elements below which work is not shared out.
 const SMALL: usize = 16 * 1024;
 
-/// Sizes of a pooling without padding.
+/// Sizes of a maximum pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolShape {
     /// Planes: images times channels.
@@ -21,6 +23,38 @@ pub struct PoolShape {
     pub kernel: usize,
     /// Step between windows.
     pub stride: usize,
+    /// Rows and columns around the image, from where no maximum comes.
+    pub padding: usize,
+    /// Whether a last window may reach beyond the padding.
+    pub ceil_mode: bool,
+}
+
+/// The windows along an axis of `size` places, by PyTorch's rules: in ceil mode a last one that is not whole counts, if it
+/// begins before the padding behind the image.
+///
+/// # Panics
+///
+/// If the stride is zero, the kernel zero or larger than the padded axis, or the padding more than half of the kernel.
+#[must_use]
+pub fn windows(
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    ceil_mode: bool,
+) -> usize {
+    assert!(stride > 0, "stride {stride} must not be zero");
+    assert!(padding <= kernel / 2, "padding {padding} is more than half of kernel {kernel}");
+    let padded = size + 2 * padding;
+    assert!(
+        (1..=padded).contains(&kernel),
+        "kernel of {kernel} is larger than the padded input of {padded}"
+    );
+    if !ceil_mode {
+        return (padded - kernel) / stride + 1;
+    }
+    let count = (padded - kernel).div_ceil(stride) + 1;
+    if (count - 1) * stride >= size + padding { count - 1 } else { count }
 }
 
 impl PoolShape {
@@ -28,24 +62,11 @@ impl PoolShape {
     ///
     /// # Panics
     ///
-    /// If the kernel is not in `1..=16` (a byte holds a maximum's place), the stride is zero, or the
-    /// kernel is larger than the input.
+    /// If the kernel is above 16 (a byte holds a maximum's place), or as [`windows`].
     #[must_use]
     pub fn output(&self) -> [usize; 2] {
-        assert!(
-            (1..=16).contains(&self.kernel) && self.stride > 0,
-            "kernel {} must be in 1..=16 and stride {} above zero",
-            self.kernel,
-            self.stride
-        );
-        self.input.map(|side| {
-            assert!(
-                side >= self.kernel,
-                "kernel of {} is larger than the input of {side}",
-                self.kernel
-            );
-            (side - self.kernel) / self.stride + 1
-        })
+        assert!(self.kernel <= 16, "kernel {} must be in 1..=16", self.kernel);
+        self.input.map(|side| windows(side, self.kernel, self.stride, self.padding, self.ceil_mode))
     }
 
     /// Elements of the input.
@@ -91,19 +112,19 @@ fn forward_at(level: Level, shape: &PoolShape, input: &[f32]) -> (Vec<f32>, Vec<
     // Small against the input, so that clearing them first hardly counts.
     let mut output = vec![0.0f32; shape.planes * area];
     let mut places = vec![0u8; shape.planes * area];
-    let (kernel, stride) = (shape.kernel, shape.stride);
+    if output.is_empty() {
+        return (output, places);
+    }
     output
         .par_chunks_exact_mut(area)
         .zip(places.par_chunks_exact_mut(area))
         .zip(input.par_chunks_exact(height * width))
         .with_min_len(shape.planes_per_task())
         .for_each(|((output, places), input)| {
-            for_level!(level, windows(
+            for_level!(level, plane(
+                shape: &PoolShape,
                 input: &[f32],
-                width: usize,
                 columns: usize,
-                kernel: usize,
-                stride: usize,
                 output: &mut [f32],
                 places: &mut [u8],
             ));
@@ -113,34 +134,102 @@ fn forward_at(level: Level, shape: &PoolShape, input: &[f32]) -> (Vec<f32>, Vec<
 
 /// All windows of one plane.
 #[inline(always)]
-fn windows(
+fn plane(shape: &PoolShape, input: &[f32], columns: usize, output: &mut [f32], places: &mut [u8]) {
+    match (shape.kernel, shape.stride) {
+        (2, 2) if shape.padding == 0 && !shape.ceil_mode => {
+            pairs(input, shape.input[1], columns, output, places);
+        }
+        // Known strides compile to vectors.
+        (_, 1) => strided::<1>(shape, input, columns, output, places),
+        (_, 2) => strided::<2>(shape, input, columns, output, places),
+        _ => strided::<0>(shape, input, columns, output, places),
+    }
+}
+
+/// As [`plane`], for a stride of `STRIDE`, or any one if that is zero.
+#[inline(always)]
+fn strided<const STRIDE: usize>(
+    shape: &PoolShape,
     input: &[f32],
-    width: usize,
     columns: usize,
-    kernel: usize,
-    stride: usize,
     output: &mut [f32],
     places: &mut [u8],
 ) {
-    if kernel == 2 && stride == 2 {
-        return pairs(input, width, columns, output, places);
-    }
+    let [height, width] = shape.input;
+    let (kernel, padding) = (shape.kernel, shape.padding);
+    let stride = if STRIDE == 0 { shape.stride } else { STRIDE };
+    // A row's candidates side by side, and places as wide as values, so that the search compiles to vectors.
+    let (mut taken, mut at) = (vec![0.0f32; columns], vec![0u32; columns]);
     let lines = output.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
     for (row, (output, places)) in lines.enumerate() {
-        for y in 0..kernel {
+        output.fill(f32::NEG_INFINITY);
+        let rows = inside(row * stride, kernel, padding, height);
+        // Where every value is -inf, the first of the window wins all the same.
+        for (column, place) in at.iter_mut().enumerate() {
+            let first = padding.saturating_sub(column * stride).min(kernel);
+            *place = (rows.start * kernel + first) as u32;
+        }
+        for y in rows {
+            let line = &input[(row * stride + y - padding) * width..][..width];
             for x in 0..kernel {
-                let line = &input[(row * stride + y) * width + x..];
-                let place = (y * kernel + x) as u8;
-                for (column, (best, at)) in output.iter_mut().zip(places.iter_mut()).enumerate() {
-                    let value = line[column * stride];
-                    if place == 0 || value > *best || value.is_nan() && !best.is_nan() {
-                        *best = value;
-                        *at = place;
-                    }
+                // The columns whose window has its x-th place inside the image.
+                let first = padding.saturating_sub(x).div_ceil(stride);
+                let end = ((width + padding).saturating_sub(x)).div_ceil(stride).min(columns);
+                if first >= end {
+                    continue;
+                }
+                let place = (y * kernel + x) as u32;
+                let from = &line[first * stride + x - padding..];
+                let (best, at) = (&mut output[first..end], &mut at[first..end]);
+                if STRIDE == 1 {
+                    improve(from, place, best, at);
+                } else {
+                    let taken = &mut taken[..end - first];
+                    take::<STRIDE>(from, stride, taken);
+                    improve(taken, place, best, at);
                 }
             }
         }
+        for (place, at) in places.iter_mut().zip(&at) {
+            *place = *at as u8;
+        }
     }
+}
+
+/// Every `stride`-th value, from the first on.
+#[inline(always)]
+fn take<const STRIDE: usize>(from: &[f32], stride: usize, taken: &mut [f32]) {
+    if STRIDE == 2 {
+        let (pairs, last) = from.as_chunks::<2>();
+        let last = last.first().copied();
+        let whole = taken.len().min(pairs.len());
+        for (taken, pair) in taken[..whole].iter_mut().zip(pairs) {
+            *taken = pair[0];
+        }
+        if let (Some(taken), Some(last)) = (taken.get_mut(whole), last) {
+            *taken = last;
+        }
+    } else {
+        for (taken, value) in taken.iter_mut().zip(from.iter().step_by(stride)) {
+            *taken = *value;
+        }
+    }
+}
+
+/// Keeps the larger values and their place; NaN wins over numbers.
+#[inline(always)]
+fn improve(values: &[f32], place: u32, best: &mut [f32], at: &mut [u32]) {
+    for ((value, best), at) in values.iter().zip(best).zip(at) {
+        let better = (*value > *best) | (value.is_nan() & !best.is_nan());
+        *best = if better { *value } else { *best };
+        *at = if better { place } else { *at };
+    }
+}
+
+/// The places of a window from `first` (counted from the padding's begin) that lie inside an axis of `size`.
+#[inline(always)]
+fn inside(first: usize, kernel: usize, padding: usize, size: usize) -> std::ops::Range<usize> {
+    padding.saturating_sub(first).min(kernel)..(size + padding).saturating_sub(first).min(kernel)
 }
 
 /// Windows of 2 x 2, side by side.
@@ -181,6 +270,13 @@ pub fn backward(shape: &PoolShape, places: &[u8], gradient: &[f32]) -> Vec<f32> 
     let [rows, columns] = shape.output();
     let area = rows * columns;
     let (height, width) = (shape.input[0], shape.input[1]);
+    if gradient.is_empty() || shape.input_len() == 0 {
+        return vec![0.0; shape.input_len()];
+    }
+    let mut offsets = [0; 256];
+    for (place, offset) in offsets.iter_mut().enumerate() {
+        *offset = place / shape.kernel * width + place % shape.kernel;
+    }
     let mut result: Vec<f32> = Vec::with_capacity(shape.input_len());
     result.spare_capacity_mut()[..shape.input_len()]
         .par_chunks_exact_mut(height * width)
@@ -190,7 +286,7 @@ pub fn backward(shape: &PoolShape, places: &[u8], gradient: &[f32]) -> Vec<f32> 
         .for_each(|((result, places), gradient)| {
             let result = zeroed(result);
             let lines = gradient.chunks_exact(columns).zip(places.chunks_exact(columns));
-            if shape.kernel == 2 && shape.stride == 2 {
+            if shape.kernel == 2 && shape.stride == 2 && shape.padding == 0 && !shape.ceil_mode {
                 for (row, (gradient, places)) in lines.enumerate() {
                     let (top, bottom) = result[2 * row * width..][..2 * width].split_at_mut(width);
                     let (top, _) = top.as_chunks_mut::<2>();
@@ -206,11 +302,13 @@ pub fn backward(shape: &PoolShape, places: &[u8], gradient: &[f32]) -> Vec<f32> 
                 return;
             }
             for (row, (gradient, places)) in lines.enumerate() {
+                // The window's corner; only with the place's offset is it inside the image.
+                let corner = (row * shape.stride * width).wrapping_sub(shape.padding * (width + 1));
                 for (column, (gradient, place)) in gradient.iter().zip(places).enumerate() {
-                    let place = usize::from(*place);
-                    let y = row * shape.stride + place / shape.kernel;
-                    let x = column * shape.stride + place % shape.kernel;
-                    result[y * width + x] += gradient;
+                    let at = corner
+                        .wrapping_add(column * shape.stride)
+                        .wrapping_add(offsets[usize::from(*place)]);
+                    result[at] += gradient;
                 }
             }
         });
@@ -243,7 +341,7 @@ mod tests {
     use super::*;
 
     fn shape(planes: usize, input: [usize; 2], kernel: usize, stride: usize) -> PoolShape {
-        PoolShape { planes, input, kernel, stride }
+        PoolShape { planes, input, kernel, stride, padding: 0, ceil_mode: false }
     }
 
     #[test]
@@ -304,6 +402,69 @@ mod tests {
     }
 
     #[test]
+    fn padding_and_ceil_mode_agree_with_a_plain_search() {
+        for (input, kernel, stride, padding, ceil_mode) in [
+            ([7, 6], 3, 2, 1, false),
+            ([112, 33], 3, 2, 1, false),
+            ([6, 7], 3, 2, 0, true),
+            ([14, 14], 3, 1, 1, false),
+            ([1, 1], 3, 1, 1, false),
+            ([1, 1], 3, 2, 1, true),
+            ([5, 4], 2, 2, 1, true),
+            ([9, 10], 3, 4, 1, true),
+            ([5, 6], 2, 2, 0, true),
+        ] {
+            let shape = PoolShape { planes: 2, input, kernel, stride, padding, ceil_mode };
+            let values: Vec<f32> =
+                (0..shape.input_len()).map(|i| -((i * 31 % 17) as f32)).collect();
+            let [rows, columns] = shape.output();
+            let gradient: Vec<f32> = (0..shape.output_len()).map(|i| i as f32 + 1.0).collect();
+            let (mut output, mut back) = (vec![], vec![0.0; values.len()]);
+            for plane in 0..2 {
+                for row in 0..rows {
+                    for column in 0..columns {
+                        let mut best: Option<usize> = None;
+                        for place in 0..kernel * kernel {
+                            let y = row * stride + place / kernel;
+                            let x = column * stride + place % kernel;
+                            let range = |size: usize| padding..size + padding;
+                            if range(input[0]).contains(&y) && range(input[1]).contains(&x) {
+                                let at = (plane * input[0] + y - padding) * input[1] + x - padding;
+                                if best.is_none_or(|best| values[at] > values[best]) {
+                                    best = Some(at);
+                                }
+                            }
+                        }
+                        let best = best.expect("every window has a pixel");
+                        back[best] += gradient[output.len()];
+                        output.push(values[best]);
+                    }
+                }
+            }
+            for level in Level::supported() {
+                let (found, places) = forward_at(level, &shape, &values);
+                assert_eq!(found, output, "{shape:?}");
+                assert_eq!(backward(&shape, &places, &gradient), back, "{shape:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn minus_infinity_has_a_place_inside() {
+        let shape = PoolShape {
+            planes: 1,
+            input: [2, 2],
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+            ceil_mode: false,
+        };
+        let (output, places) = forward(&shape, &[f32::NEG_INFINITY; 4]);
+        assert_eq!((output[0], places[0]), (f32::NEG_INFINITY, 4));
+        assert_eq!(backward(&shape, &places, &[1.0]), [1.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
     fn nan_wins() {
         for kernel in [2, 3] {
             for place in 0..kernel * kernel {
@@ -318,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "kernel of 3 is larger than the input of 2")]
+    #[should_panic(expected = "kernel of 3 is larger than the padded input of 2")]
     fn kernel_beyond_the_input_panics() {
         let _ = shape(1, [4, 2], 3, 1).output();
     }

@@ -80,6 +80,71 @@ pub fn shared_product(a: &[f32], b: &[f32], inner: usize, out: &mut [f32]) {
     multiply(a, Right::Columns(b), inner, out, Parallelism::Rayon(0));
 }
 
+/// A matrix whose rows and columns are any distance apart.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> View<'a> {
+    /// Row-major, without gaps.
+    pub(crate) fn rows(values: &'a [f32], columns: usize) -> Self {
+        let rows = whole("a view", "rows", values, columns);
+        Self { values, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// `out = a · b`, or `out += a · b` with `add`, on the calling thread; `out` is row-major without gaps.
+pub(crate) fn product_of_views(a: View<'_>, b: View<'_>, add: bool, out: &mut [f32]) {
+    let (m, inner, n) = (a.rows, a.columns, b.columns);
+    assert_eq!(b.rows, inner, "{m} x {inner} times {} x {n}", b.rows);
+    assert_eq!(out.len(), m * n, "out must hold {m} x {n} values");
+    if out.is_empty() {
+        return;
+    }
+    let stride = usize::cast_signed;
+    // SAFETY: views come from `View::rows` alone, so that rows · columns is the length of their values and strides reach no
+    // further, transposed or not; `out` holds m x n values and is borrowed uniquely; with `add` false it is not read.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm(
+            m,
+            n,
+            inner,
+            out.as_mut_ptr(),
+            1,
+            stride(n),
+            add,
+            a.values.as_ptr(),
+            stride(a.column_stride),
+            stride(a.row_stride),
+            b.values.as_ptr(),
+            stride(b.column_stride),
+            stride(b.row_stride),
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
 /// The right side of a product: `[n, inner]`, to be transposed, or `[inner, n]`.
 enum Right<'a> {
     Rows(&'a [f32]),

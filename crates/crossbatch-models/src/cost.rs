@@ -5,6 +5,8 @@ use burn::{
     tensor::Tensor,
 };
 
+use crossbatch_kernels::PoolOptions;
+
 use crate::{
     embedder::Embedder,
     layer::{BatchNorm2d, Conv2d, Linear},
@@ -27,15 +29,14 @@ pub struct NetworkCost {
 }
 
 impl Embedder {
-    /// What an image `[channels, size, size]` costs.
+    /// What an image `[channels, size, size]` costs; the backward pass where the network's device trains.
     ///
     /// # Panics
     ///
     /// If the network takes images of another number of channels.
     pub fn cost(&self, channels: usize, size: usize) -> NetworkCost {
         let mut tally = Tally::new([channels, size, size]);
-        self.backbone().tally(&mut tally);
-        tally.linear(self.head());
+        self.tally(&mut tally);
         tally.cost
     }
 
@@ -92,34 +93,82 @@ impl Tally {
 
     /// Products of weights and activations, which come again for the weights' gradient, and for the input's if that
     /// has one.
-    fn products(&mut self, flops: u64) {
+    fn products(&mut self, flops: u64, trained: bool) {
         self.cost.forward_flops += flops;
-        self.cost.backward_flops += if self.needs_gradient { 2 * flops } else { flops };
-        self.needs_gradient = true;
+        self.cost.backward_flops += flops * (u64::from(self.needs_gradient) + u64::from(trained));
+        self.needs_gradient |= trained;
     }
 
     pub(crate) fn conv(&mut self, layer: &Conv2d) {
         let [output, input, height, width] = layer.weight.dims();
         let [channels, rows, columns] = self.shape;
-        assert_eq!(channels, input, "a convolution of {input} channels after {channels}");
+        assert_eq!(
+            channels,
+            input * layer.options().groups,
+            "a convolution of {input} channels after {channels}"
+        );
         self.keep();
-        // Stride 1, and as much padding as keeps the size.
-        self.gives([output, rows, columns]);
-        self.products(2 * self.values() * (input * height * width) as u64);
+        let options = layer.options();
+        assert_eq!(options.dilation, [1, 1], "dilation is not counted");
+        let side = |size: usize, kernel: usize, axis: usize| {
+            (size + 2 * options.padding[axis] - kernel) / options.stride[axis] + 1
+        };
+        self.gives([output, side(rows, height, 0), side(columns, width, 1)]);
+        self.products(
+            2 * self.values() * (input * height * width) as u64,
+            layer.weight.val().is_require_grad(),
+        );
     }
 
     pub(crate) fn norm(&mut self, layer: &BatchNorm2d) {
         assert_eq!(layer.weight.dims(), [self.shape[0]], "channels of a normalisation");
         self.keep();
-        self.needs_gradient = true;
+        // A frozen one trains nothing, but what comes behind a trained one passes gradients on.
+        self.needs_gradient |= layer.weight.val().is_require_grad();
         self.gives(self.shape);
     }
 
     /// Maximum pooling remembers where the maxima were, a byte each.
-    pub(crate) fn pool(&mut self, factor: usize) {
+    pub(crate) fn max_pool(&mut self, options: PoolOptions) {
         let [channels, rows, columns] = self.shape;
-        self.gives([channels, rows / factor, columns / factor]);
+        let PoolOptions { kernel, stride, padding, ceil_mode } = options;
+        let side = |size: usize| {
+            let last = size + 2 * padding - kernel;
+            if !ceil_mode {
+                return last / stride + 1;
+            }
+            let windows = last.div_ceil(stride) + 1;
+            // A window must begin before the padding behind the image.
+            windows - usize::from((windows - 1) * stride >= size + padding)
+        };
+        self.gives([channels, side(rows), side(columns)]);
         self.cost.kept_bytes += self.values();
+    }
+
+    /// The image becomes one number a channel.
+    pub(crate) fn global_pool(&mut self) {
+        self.gives([self.shape[0], 1, 1]);
+    }
+
+    /// The image becomes a row of numbers.
+    pub(crate) fn flatten(&mut self) {
+        let kept = self.kept;
+        self.gives([self.values() as usize, 1, 1]);
+        self.kept = kept;
+    }
+
+    /// Follows a side branch from here, then goes back; the branch's output is in memory besides.
+    pub(crate) fn branch(&mut self, follow: impl FnOnce(&mut Self)) {
+        self.keep();
+        let (shape, needs_gradient) = (self.shape, self.needs_gradient);
+        follow(self);
+        (self.shape, self.kept, self.needs_gradient) = (shape, true, needs_gradient);
+    }
+
+    pub(crate) fn layer_norm(&mut self) {
+        self.keep();
+        self.needs_gradient = true;
+        self.gives(self.shape);
     }
 
     pub(crate) fn linear(&mut self, layer: &Linear) {
@@ -127,7 +176,7 @@ impl Tally {
         assert_eq!(self.values(), input as u64, "a linear layer of {input} after {:?}", self.shape);
         self.keep();
         self.gives([output, 1, 1]);
-        self.products(2 * (input * output) as u64);
+        self.products(2 * (input * output) as u64, layer.weight.val().is_require_grad());
         // The length that rows are divided by comes after it and needs them.
         self.keep();
     }
@@ -140,7 +189,7 @@ mod tests {
     use burn::tensor::Device;
 
     fn conv4(channels: usize, size: usize, embedding: usize) -> Embedder {
-        let config = EmbedderConfig { backbone: BackboneKind::Conv4, channels, size, embedding };
+        let config = EmbedderConfig::new(BackboneKind::Conv4, channels, size, embedding);
         Embedder::new(&config, 0, &Device::flex().autodiff())
     }
 

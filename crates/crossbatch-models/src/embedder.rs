@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Gradients, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     backbone::{Backbone, BackboneKind},
+    cost::Tally,
     init::Initializer,
-    layer::{Linear, Mode, l2_normalize},
+    layer::{LayerNorm, Linear, Mode, l2_normalize},
+    pooling::{Pool, Pooling},
     weights::{NamedTensor, StateDict, WeightsError},
 };
 
@@ -27,9 +29,85 @@ pub struct EmbedderConfig {
     pub size: usize,
     /// Numbers in an embedding.
     pub embedding: usize,
+    /// How features become a row.
+    pub pooling: Pooling,
+    /// Stride of a residual network's last layer: 2, or 1 for features of twice the side.
+    pub last_stride: usize,
+    /// Whether a layer normalisation comes before the linear layer.
+    pub head_norm: bool,
+    /// Whether batch normalisations keep their statistics, scales and shifts.
+    pub frozen_norm: bool,
+    /// Stages of the backbone that are not trained, from the input on.
+    pub frozen_stages: usize,
 }
 
-/// Images to unit vectors.
+impl EmbedderConfig {
+    /// A backbone with its usual pooling and a linear head, all of it trained.
+    pub fn new(backbone: BackboneKind, channels: usize, size: usize, embedding: usize) -> Self {
+        Self {
+            backbone,
+            channels,
+            size,
+            embedding,
+            pooling: backbone.usual_pooling(),
+            last_stride: 2,
+            head_norm: false,
+            frozen_norm: false,
+            frozen_stages: 0,
+        }
+    }
+
+    /// What does not go together.
+    ///
+    /// # Errors
+    ///
+    /// If an option is out of its range or is none of this backbone's.
+    pub fn check(&self) -> Result<(), String> {
+        let backbone = self.backbone;
+        let smallest = backbone.smallest_image();
+        if self.size < smallest {
+            return Err(format!(
+                "{backbone} needs images of at least {smallest} pixels, got {}",
+                self.size
+            ));
+        }
+        if !matches!(self.channels, 1 | 3) {
+            return Err(format!("images have 1 or 3 channels, not {}", self.channels));
+        }
+        if self.embedding == 0 {
+            return Err("an embedding needs at least one number".to_owned());
+        }
+        if self.pooling == Pooling::Flatten && backbone != BackboneKind::Conv4 {
+            return Err(format!("pooling \"flatten\" goes with conv4 only, not with {backbone}"));
+        }
+        if !matches!(self.last_stride, 1 | 2)
+            || self.last_stride == 1 && !backbone.has_last_stride()
+        {
+            return Err(format!(
+                "the last stride of {backbone} cannot be {}; it is 2, and in a resnet 1 or 2",
+                self.last_stride
+            ));
+        }
+        let stages = backbone.stages();
+        if self.frozen_stages > stages {
+            return Err(format!(
+                "{backbone} has {stages} stages to freeze, not {}",
+                self.frozen_stages
+            ));
+        }
+        Ok(())
+    }
+
+    fn features(&self) -> usize {
+        let channels = self.backbone.channels();
+        match self.pooling {
+            Pooling::Flatten => channels * (self.size / 8).pow(2),
+            _ => channels,
+        }
+    }
+}
+
+/// Images to unit vectors: backbone, pooling, optional layer normalisation, linear layer, L2 normalisation.
 ///
 /// # Shapes
 ///
@@ -37,6 +115,8 @@ pub struct EmbedderConfig {
 #[derive(Module, Debug)]
 pub struct Embedder {
     backbone: Backbone,
+    pool: Pool,
+    norm: Option<LayerNorm>,
     head: Linear,
 }
 
@@ -45,39 +125,61 @@ impl Embedder {
     ///
     /// # Panics
     ///
-    /// If the images are too small for the backbone (see [`BackboneKind::smallest_image`]) or the
-    /// embedding is empty.
+    /// If [`EmbedderConfig::check`] refuses the configuration.
     pub fn new(config: &EmbedderConfig, seed: u64, device: &Device) -> Self {
-        let smallest = config.backbone.smallest_image();
-        assert!(
-            config.size >= smallest,
-            "{} needs images of at least {smallest} pixels, got {}",
-            config.backbone,
-            config.size
-        );
-        assert!(config.embedding > 0, "an embedding needs at least one number");
+        config.check().unwrap_or_else(|reason| panic!("{reason}"));
         let mut init = Initializer::new(seed, device);
-        let backbone = Backbone::new(config.backbone, &mut init, config.channels);
-        let features = Backbone::features(config.backbone, config.size);
-        Self { backbone, head: Linear::new(&mut init, features, config.embedding) }
+        let backbone = Backbone::new(config, &mut init);
+        let pool = Pool::new(&mut init, config.pooling);
+        let features = config.features();
+        let norm = config.head_norm.then(|| LayerNorm::new(&mut init, features, 1e-5));
+        Self { backbone, pool, norm, head: Linear::new(&mut init, features, config.embedding) }
+    }
+
+    /// A ResNet-18 with `width` channels in its first layer, for tests on small files.
+    #[cfg(test)]
+    pub(crate) fn thin_resnet(config: &EmbedderConfig, width: usize, device: &Device) -> Self {
+        let plan = crate::backbone::ResNetPlan {
+            blocks: [2; 4],
+            bottleneck: false,
+            width,
+            last_stride: 2,
+        };
+        let mut init = Initializer::new(0, device);
+        let network = crate::backbone::ResNet::new(&mut init, config.channels, &plan, 0);
+        let pool = Pool::new(&mut init, config.pooling);
+        let head = Linear::new(&mut init, plan.features(), config.embedding);
+        Self { backbone: Backbone::ResNet(network), pool, norm: None, head }
     }
 
     /// Images `[B, C, S, S]` to unit vectors `[B, D]`.
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
-        l2_normalize(self.head.forward(self.backbone.forward(images, mode)))
+        let features = self.features(images, mode);
+        let features = match &self.norm {
+            Some(norm) => norm.forward(features),
+            None => features,
+        };
+        l2_normalize(self.head.forward(features))
+    }
+
+    /// Images `[B, C, S, S]` to the pooled features `[B, F]` that the head takes.
+    pub fn features(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        self.pool.forward(self.backbone.forward(images, mode))
+    }
+
+    /// Its layers, in the order of `forward`.
+    pub(crate) fn tally(&self, tally: &mut Tally) {
+        self.backbone.tally(tally);
+        self.pool.tally(tally);
+        if self.norm.is_some() {
+            tally.layer_norm();
+        }
+        tally.linear(&self.head);
     }
 
     /// Where the parameters are.
     pub fn device(&self) -> Device {
         self.head.weight.val().device()
-    }
-
-    pub(crate) fn backbone(&self) -> &Backbone {
-        &self.backbone
-    }
-
-    pub(crate) fn head(&self) -> &Linear {
-        &self.head
     }
 
     /// Every parameter and running statistic, with PyTorch's names and layouts.
@@ -86,6 +188,14 @@ impl Embedder {
         // `valid` first: it settles running statistics that the last step left pending.
         self.valid().visit(&mut collector);
         collector.state
+    }
+
+    /// The gradient of every parameter that has one, by name.
+    pub fn gradients(&self, gradients: &Gradients) -> StateDict {
+        let mut collector =
+            GradientCollector { gradients, path: Path::default(), found: StateDict::new() };
+        self.visit(&mut collector);
+        collector.found
     }
 
     /// This network with the values of `state`.
@@ -146,6 +256,34 @@ impl ModuleVisitor for Collector {
         let shape = param.val().dims().to_vec();
         let values = data.try_to_vec::<f32>().expect("parameters are f32");
         self.state.insert(self.path.name(), NamedTensor { shape, values });
+    }
+}
+
+struct GradientCollector<'a> {
+    gradients: &'a Gradients,
+    path: Path,
+    found: StateDict,
+}
+
+impl ModuleVisitor for GradientCollector<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        if !value.is_require_grad() {
+            return;
+        }
+        if let Some(gradient) = value.grad(self.gradients) {
+            let shape = gradient.dims().to_vec();
+            let values = gradient.into_data().try_to_vec().expect("gradients are f32");
+            self.found.insert(self.path.name(), NamedTensor { shape, values });
+        }
     }
 }
 

@@ -4,7 +4,11 @@ use burn::{
     module::{Module, Param, RunningState},
     tensor::Tensor,
 };
-use crossbatch_kernels::{ConvOptions, batch_norm_inference, batch_norm_train, conv2d};
+pub use crossbatch_kernels::l2_normalize;
+use crossbatch_kernels::{
+    BatchNormOptions, ConvOptions, batch_norm_inference, batch_norm_train, conv2d, layer_norm,
+    linear,
+};
 
 use crate::init::Initializer;
 
@@ -21,15 +25,20 @@ pub enum Mode {
     Inference,
 }
 
-/// 2-d convolution without bias; weight `[out, in, k, k]`.
+/// 2-d convolution; weight `[out, in / groups, k, k]`.
 #[derive(Module, Debug)]
 pub struct Conv2d {
-    /// Weight `[out, in, k, k]`.
+    /// Weight `[out, in / groups, k, k]`.
     pub weight: Param<Tensor<4>>,
+    /// Bias `[out]`, where there is one.
+    pub bias: Option<Param<Tensor<1>>>,
+    stride: usize,
     padding: usize,
+    groups: usize,
 }
 
 impl Conv2d {
+    /// An odd kernel that keeps the size, PyTorch's default initialisation, no bias.
     pub(crate) fn new(
         init: &mut Initializer<'_>,
         input: usize,
@@ -37,20 +46,45 @@ impl Conv2d {
         kernel: usize,
     ) -> Self {
         let weight = init.uniform([output, input, kernel, kernel], input * kernel * kernel);
-        Self { weight, padding: kernel / 2 }
+        Self { weight, bias: None, stride: 1, padding: kernel / 2, groups: 1 }
     }
 
-    /// `[B, in, H, W]` to `[B, out, H, W]` (odd kernels, stride 1).
+    /// `kaiming_normal_` by the outputs (`mode="fan_out"`, for ReLU), no bias, padding of half the kernel.
+    pub(crate) fn kaiming(
+        init: &mut Initializer<'_>,
+        [input, output]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        groups: usize,
+    ) -> Self {
+        let fan_out = output * kernel * kernel / groups;
+        let shape = [output, input / groups, kernel, kernel];
+        let weight = init.normal(shape, (2.0 / fan_out as f64).sqrt());
+        Self { weight, bias: None, stride, padding: kernel / 2, groups }
+    }
+
+    /// How the kernel moves.
+    pub fn options(&self) -> ConvOptions {
+        ConvOptions {
+            stride: [self.stride; 2],
+            padding: [self.padding; 2],
+            groups: self.groups,
+            ..ConvOptions::default()
+        }
+    }
+
+    /// `[B, in, H, W]` to `[B, out, H', W']`.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions { stride: [1, 1], padding: [self.padding; 2] };
-        conv2d(input, self.weight.val(), None, options)
+        let bias = self.bias.as_ref().map(Param::val);
+        conv2d(input, self.weight.val(), bias, self.options())
     }
 }
 
 /// Batch normalisation over `[B, C, H, W]`, optionally followed by ReLU.
 ///
 /// As in PyTorch the batch is normalised by its biased variance, while the running variance is a
-/// moving average (momentum 0.1) of the unbiased one; epsilon is 1e-5.
+/// moving average (momentum 0.1) of the unbiased one; epsilon is 1e-5 where nothing else is said. A frozen
+/// one normalises by its running statistics in every mode, and none of its numbers is trained.
 #[derive(Module, Debug)]
 pub struct BatchNorm2d {
     /// Scale `[C]`.
@@ -62,27 +96,43 @@ pub struct BatchNorm2d {
     /// Moving average of the batches' unbiased variances `[C]`.
     pub running_var: RunningState<Tensor<1>>,
     relu: bool,
+    epsilon: f64,
+    frozen: bool,
 }
 
 impl BatchNorm2d {
-    const EPSILON: f64 = 1e-5;
     const MOMENTUM: f32 = 0.1;
 
     pub(crate) fn new(init: &mut Initializer<'_>, channels: usize, relu: bool) -> Self {
         let device = init.device().clone();
         Self {
-            weight: init.constant(channels, 1.0),
-            bias: init.constant(channels, 0.0),
+            weight: init.norm_constant(channels, 1.0),
+            bias: init.norm_constant(channels, 0.0),
             running_mean: RunningState::with_id(init.id(), Tensor::zeros([channels], &device)),
             running_var: RunningState::with_id(init.id(), Tensor::ones([channels], &device)),
             relu,
+            epsilon: 1e-5,
+            frozen: init.norm_is_frozen(),
         }
+    }
+
+    fn options(&self) -> BatchNormOptions {
+        BatchNormOptions { epsilon: self.epsilon, relu: self.relu }
     }
 
     /// `[B, C, H, W]` to the same shape.
     pub fn forward(&self, input: Tensor<4>, mode: Mode) -> Tensor<4> {
+        self.run(input, None, mode)
+    }
+
+    /// `residual` is added to what [`forward`](Self::forward) gives, before the ReLU.
+    pub fn forward_residual(&self, input: Tensor<4>, residual: Tensor<4>, mode: Mode) -> Tensor<4> {
+        self.run(input, Some(residual), mode)
+    }
+
+    fn run(&self, input: Tensor<4>, residual: Option<Tensor<4>>, mode: Mode) -> Tensor<4> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
-        if mode == Mode::Inference {
+        if mode == Mode::Inference || self.frozen {
             let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
             return batch_norm_inference(
                 input,
@@ -90,13 +140,13 @@ impl BatchNorm2d {
                 bias,
                 mean,
                 variance,
-                Self::EPSILON,
-                self.relu,
+                residual,
+                self.options(),
             );
         }
         let [batch, _, height, width] = input.dims();
         let count = (batch * height * width) as f32;
-        let result = batch_norm_train(input, weight, bias, Self::EPSILON, self.relu);
+        let result = batch_norm_train(input, weight, bias, residual, self.options());
         if mode == Mode::TrainFrozenStatistics {
             return result.output;
         }
@@ -128,13 +178,28 @@ impl Linear {
     }
 
     /// `[B, in]` to `[B, out]`.
-    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        input.matmul(self.weight.val().transpose()) + self.bias.val().unsqueeze_dim(0)
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        linear(input, self.weight.val(), Some(self.bias.val()))
     }
 }
 
-/// Rows divided by their length (at least 1e-12, as `torch.nn.functional.normalize`).
-pub fn l2_normalize(rows: Tensor<2>) -> Tensor<2> {
-    let norm = rows.clone().square().sum_dim(1).clamp_min(1e-24).sqrt();
-    rows / norm
+/// Layer normalisation over the last dimension.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// Scale `[D]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift `[D]`.
+    pub bias: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    pub(crate) fn new(init: &mut Initializer<'_>, width: usize, epsilon: f64) -> Self {
+        Self { weight: init.constant(width, 1.0), bias: init.constant(width, 0.0), epsilon }
+    }
+
+    /// `[.., D]` to the same shape.
+    pub fn forward<const R: usize>(&self, input: Tensor<R>) -> Tensor<R> {
+        layer_norm(input, self.weight.val(), self.bias.val(), self.epsilon)
+    }
 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 pub use safetensors::Dtype;
 use safetensors::{SafeTensors, tensor::TensorView};
 
+use crate::import::Misfit;
+
 /// A tensor's values in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {
@@ -32,6 +34,15 @@ pub enum WeightsError {
         /// Its type.
         dtype: Dtype,
     },
+    /// The file cannot be opened or read.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    /// Not a PyTorch file, or a damaged one.
+    #[error("not a readable PyTorch or safetensors file: {0}")]
+    PyTorch(String),
+    /// The weights of another backbone.
+    #[error("{0}")]
+    Import(Box<Misfit>),
     /// The weights belong to another network; every tensor that does not fit is listed.
     #[error("the weights don't fit this network: {}", .0.join("; "))]
     Mismatch(Vec<String>),

@@ -17,12 +17,7 @@ fn numbers(value: &serde_json::Value) -> Vec<f64> {
 
 /// The network with parameters from the script's formula, in the order of PyTorch's state dict.
 fn filled(device: &Device) -> Embedder {
-    let config = EmbedderConfig {
-        backbone: BackboneKind::Conv4,
-        channels: 1,
-        size: 28,
-        embedding: EMBEDDING,
-    };
+    let config = EmbedderConfig::new(BackboneKind::Conv4, 1, 28, EMBEDDING);
     let embedder = Embedder::new(&config, 0, device);
     let mut state = embedder.state_dict();
     let golden = golden();

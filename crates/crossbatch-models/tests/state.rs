@@ -7,14 +7,15 @@ use crossbatch_models::{
     BackboneKind, Embedder, EmbedderConfig, Mode, from_safetensors, to_safetensors,
 };
 
-const CONFIG: EmbedderConfig =
-    EmbedderConfig { backbone: BackboneKind::Conv4, channels: 3, size: 16, embedding: 8 };
+fn config() -> EmbedderConfig {
+    EmbedderConfig::new(BackboneKind::Conv4, 3, 16, 8)
+}
 
 #[test]
 fn initial_values_are_pytorchs_and_hang_on_the_seed_alone() {
-    let state = Embedder::new(&CONFIG, 1, &Device::flex()).state_dict();
-    assert_eq!(state, Embedder::new(&CONFIG, 1, &Device::flex().autodiff()).state_dict());
-    assert_ne!(state, Embedder::new(&CONFIG, 2, &Device::flex()).state_dict());
+    let state = Embedder::new(&config(), 1, &Device::flex()).state_dict();
+    assert_eq!(state, Embedder::new(&config(), 1, &Device::flex().autodiff()).state_dict());
+    assert_ne!(state, Embedder::new(&config(), 2, &Device::flex()).state_dict());
 
     for (name, fan_in) in [
         ("backbone.blocks.0.conv.weight", 27.0),
@@ -37,12 +38,12 @@ fn initial_values_are_pytorchs_and_hang_on_the_seed_alone() {
 
 #[test]
 fn weights_survive_a_file() {
-    let embedder = Embedder::new(&CONFIG, 3, &Device::flex());
+    let embedder = Embedder::new(&config(), 3, &Device::flex());
     let metadata = HashMap::from([("step".to_owned(), "7".to_owned())]);
     let bytes = to_safetensors(&embedder.state_dict(), metadata).unwrap();
     let (state, metadata) = from_safetensors(&bytes, "").unwrap();
     assert_eq!(metadata["step"], "7");
-    let loaded = Embedder::new(&CONFIG, 4, &Device::flex()).load_state_dict(&state).unwrap();
+    let loaded = Embedder::new(&config(), 4, &Device::flex()).load_state_dict(&state).unwrap();
     let images = Tensor::<4>::ones([2, 3, 16, 16], &Device::flex());
     assert_eq!(
         loaded.forward(images.clone(), Mode::Inference).into_data(),
@@ -53,7 +54,7 @@ fn weights_survive_a_file() {
 #[test]
 fn frozen_statistics_are_used_as_in_training_and_stay() {
     let device = Device::flex();
-    let embedder = Embedder::new(&CONFIG, 3, &device);
+    let embedder = Embedder::new(&config(), 3, &device);
     let images =
         Tensor::<4>::random([4, 3, 16, 16], burn::tensor::Distribution::Normal(1.0, 2.0), &device);
     let untouched = embedder.state_dict();
@@ -67,7 +68,7 @@ fn frozen_statistics_are_used_as_in_training_and_stay() {
 
 #[test]
 fn weights_that_do_not_fit_are_listed_all_at_once() {
-    let embedder = Embedder::new(&CONFIG, 3, &Device::flex());
+    let embedder = Embedder::new(&config(), 3, &Device::flex());
     let mut state = embedder.state_dict();
     let bias = state.remove("head.bias").unwrap();
     state.insert("head.extra".to_owned(), bias);
@@ -84,7 +85,7 @@ fn weights_that_do_not_fit_are_listed_all_at_once() {
 
 #[test]
 fn damaged_files_are_errors() {
-    let embedder = Embedder::new(&CONFIG, 3, &Device::flex());
+    let embedder = Embedder::new(&config(), 3, &Device::flex());
     let bytes = to_safetensors(&embedder.state_dict(), HashMap::new()).unwrap();
     for end in [0, 4, 100, bytes.len() - 1] {
         assert!(from_safetensors(&bytes[..end], "").is_err(), "cut at {end}");

@@ -66,13 +66,21 @@ pub enum Error {
     Cancelled,
     /// The work does not fit into the memory allowed.
     #[error(
-        "the smallest blocks need {needed} bytes of memory and {budget} are allowed: allow more, or use fewer threads"
+        "{budget} bytes of memory are too few: the smallest blocks need {needed}; allow as many, or use fewer threads"
     )]
     Memory {
         /// Bytes needed.
         needed: usize,
         /// Bytes allowed.
         budget: usize,
+    },
+    /// Rows too long for the sums of their products.
+    #[error("vectors have {dim} dimensions, at most {most} can be compared: reduce them first")]
+    Wide {
+        /// Dimensions of a row.
+        dim: usize,
+        /// The most that are possible.
+        most: usize,
     },
     /// More rows than a 32-bit index can name.
     #[error("{rows} rows are more than one search can index ({}): split the gallery", u32::MAX)]

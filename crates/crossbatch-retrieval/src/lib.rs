@@ -11,8 +11,8 @@
 //!   decide nothing they could get wrong: each has a known bound on its error, and what lies within it is computed again.
 //!   The same vectors give the same numbers, to the last bit, for any number of threads.
 //! - **Small.** Similarities exist one block at a time; memory grows with the number of queries times `k`, never with
-//!   queries times gallery. Metrics do without neighbour lists altogether: the rank of a positive is a count. A gallery
-//!   may be larger than memory ([`rank_source`]).
+//!   queries times gallery. Metrics do without neighbour lists altogether: the rank of a positive is a count. Both sides
+//!   may be larger than memory ([`rank_sources`], [`nearest_sources`]).
 //! - **Honest about input.** NaN, lengths that do not fit and labels without a match are errors that say
 //!   where and what.
 //!
@@ -114,9 +114,9 @@ pub use metrics::{
     Units, confusions, evaluate, evaluate_self, worst_queries,
 };
 pub use options::Options;
-pub use rank::{rank, rank_source};
+pub use rank::{rank, rank_source, rank_sources};
 pub use ranking::Ranking;
 pub use relation::{Column, Exclude, Ignore, Relation};
-pub use search::{Neighbours, nearest, search};
+pub use search::{Neighbours, nearest, nearest_sources, search};
 pub use source::RowSource;
-pub use vectors::{Similarity, Values, Vectors};
+pub use vectors::{Precision, Similarity, Values, Vectors};

@@ -23,6 +23,8 @@ pub struct Options<'a> {
     progress: Option<&'a (dyn Fn(usize, usize) + Sync)>,
     cancel: Option<&'a AtomicBool>,
     memory: Option<usize>,
+    /// What of the caller's budget is taken already.
+    reserved: usize,
 }
 
 impl std::fmt::Debug for Options<'_> {
@@ -47,10 +49,41 @@ impl<'a> Options<'a> {
         Self { cancel: Some(flag), ..self }
     }
 
-    /// Keeps working memory, the vectors and the answer not counted, below `bytes`. Where the smallest possible blocks
-    /// need more, the answer is [`Error::Memory`]. Without a budget blocks are as large as is fast.
+    /// Keeps memory below `bytes`: everything but the vectors and labels that the caller holds, and the answer of a search;
+    /// the ranks of all positives count. Where the smallest possible blocks need more, the answer is [`Error::Memory`] with what would do. Without a budget
+    /// blocks are as large as is fast.
     pub fn with_memory(self, bytes: usize) -> Self {
         Self { memory: Some(bytes), ..self }
+    }
+
+    /// The same with `bytes` of the budget taken for something that is held meanwhile.
+    pub(crate) fn less(self, bytes: usize) -> Result<Self, Error> {
+        match self.memory {
+            None => Ok(self),
+            Some(budget) if bytes > budget => Err(self.too_small(bytes)),
+            Some(budget) => {
+                let reserved = self.reserved.saturating_add(bytes);
+                Ok(Self { memory: Some(budget - bytes), reserved, ..self })
+            }
+        }
+    }
+
+    /// The error that work needs `needed` bytes besides what is taken.
+    pub(crate) fn too_small(&self, needed: usize) -> Error {
+        Error::Memory {
+            needed: needed.saturating_add(self.reserved),
+            budget: self.memory().saturating_add(self.reserved),
+        }
+    }
+
+    /// An error of work that ran with the half of this budget that `rest` is: the whole would have to be twice as large.
+    pub(crate) fn halved(&self, rest: &Options<'_>, error: Error) -> Error {
+        match error {
+            Error::Memory { needed, .. } => {
+                self.too_small(needed.saturating_sub(rest.reserved).saturating_mul(2))
+            }
+            other => other,
+        }
     }
 
     /// The budget in bytes.

@@ -1,14 +1,18 @@
 //! From vectors and a relation to the ranks of all positives.
 
-use crossbatch_math::fixed::{Bands, PANEL, scratch_bytes};
+use std::ops::Range;
+
+use crossbatch_math::fixed::{Bands, PANEL, Width, scratch_bytes};
 
 use crate::count::{Count, Plan};
 use crate::options::Tally;
+use crate::piece::Piece;
 use crate::plan::{Extent, choose};
 use crate::relation::Positives;
-use crate::scan::check_sides;
+use crate::scan::{check_dim, check_len, check_sides};
+use crate::source::{Gallery, read_rows, row_bytes};
 use crate::wanted::Wanted;
-use crate::{Error, Options, Ranking, Relation, RowSource, Vectors};
+use crate::{Error, Options, Ranking, Relation, RowSource, Similarity, Vectors};
 
 /// The ranks of every query's positives.
 ///
@@ -42,21 +46,19 @@ pub fn rank(
 ) -> Result<Ranking, Error> {
     check_sides(queries, gallery)?;
     let positives = Positives::new(relation, queries.len(), gallery.len())?;
-    let mut wanted = Wanted::new(&positives, queries.len(), gallery.len(), options)?;
-    wanted.see(queries, gallery, 0, options)?;
-    wanted.sort();
-    let tally = wanted.tally(gallery.len(), options);
-    count_block(queries, gallery, 0, &mut wanted, options, &tally, None)?;
-    wanted.take_ignored(&positives, queries, gallery, 0, options)?;
+    let whole = Gallery::Memory(gallery);
+    let (mut ranking, options) = empty_ranking(&positives, queries.len(), options)?;
+    let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
+    rank_queries(queries, 0, &whole, &positives, &options, &tally, &mut ranking)?;
     tally.finish();
-    Ok(wanted.into_ranking())
+    Ok(ranking)
 }
 
 /// As [`rank`], for a gallery that is read block by block: once for the similarities of the positives, and once for all
 /// others.
 ///
-/// Rows are read as f32 and prepared like [`Vectors`] of f32 with the queries' similarity. Blocks take a quarter of the
-/// memory allowed, or 256 MiB.
+/// Rows are read as f32 and prepared like [`Vectors`] of their [precision](RowSource::precision) with the queries'
+/// similarity. Blocks take a quarter of the memory allowed, or 256 MiB.
 ///
 /// # Errors
 ///
@@ -67,46 +69,172 @@ pub fn rank_source(
     relation: &Relation<'_>,
     options: &Options<'_>,
 ) -> Result<Ranking, Error> {
-    let (len, dim) = (gallery.len(), gallery.dim());
-    if queries.dim() != dim {
-        return Err(Error::Dim { queries: queries.dim(), gallery: dim });
-    }
-    if len > u32::MAX as usize {
-        return Err(Error::TooManyRows { rows: len });
-    }
-    let positives = Positives::new(relation, queries.len(), len)?;
-    let mut wanted = Wanted::new(&positives, queries.len(), len, options)?;
-    let bytes = (options.memory() / 4).min(256 << 20);
-    let rows = (bytes / (4 * dim)).max(1);
-    let rest = options.with_memory(options.memory() - bytes.min(options.memory()));
-    let block = |first: usize| -> Result<Vectors, Error> {
-        options.check()?;
-        let end = len.min(first + rows);
-        let mut values = vec![0.0; (end - first) * dim];
-        gallery.read(first..end, &mut values).map_err(|error| Error::Read {
-            first,
-            end,
-            reason: error.to_string(),
-        })?;
-        Vectors::new(values, dim, queries.similarity()).map_err(|error| match error {
-            Error::NotFinite { row, column, value } => {
-                Error::NotFinite { row: first + row, column, value }
-            }
-            other => other,
-        })
-    };
-    for first in (0..len).step_by(rows) {
-        wanted.see(queries, &block(first)?, first, options)?;
-    }
-    wanted.sort();
-    let tally = wanted.tally(len, options);
-    for first in (0..len).step_by(rows) {
-        let block = block(first)?;
-        count_block(queries, &block, first, &mut wanted, &rest, &tally, None)?;
-        wanted.take_ignored(&positives, queries, &block, first, options)?;
+    check_dims(queries.dim(), gallery)?;
+    let positives = Positives::new(relation, queries.len(), gallery.len())?;
+    let (mut ranking, options) = empty_ranking(&positives, queries.len(), options)?;
+    let (blocks, rest) = blocks(gallery, &options)?;
+    let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
+    rank_queries(queries, 0, &blocks, &positives, &rest, &tally, &mut ranking)
+        .map_err(|error| options.halved(&rest, error))?;
+    tally.finish();
+    Ok(ranking)
+}
+
+/// As [`rank`], where neither side need fit into memory: queries are read a stretch at a time, and the gallery
+/// block by block for each stretch, twice.
+///
+/// Both are prepared for `similarity` like [`Vectors`] of their [precision](RowSource::precision), so that the answer is
+/// that of [`rank`] over all of the rows. A set searched with itself is both sides. A stretch takes a quarter of
+/// the memory allowed (or 1 GiB), a block another (or 256 MiB).
+///
+/// # Errors
+///
+/// As [`rank_source`]; a row that cannot be read or is not finite may be of either side.
+///
+/// # Example
+///
+/// ```
+/// use crossbatch_retrieval::{Embeddings, FileRows, Options, Relation, Similarity, rank_sources};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("set.npy");
+/// Embeddings::new(vec![0.0f32, 1.0, 2.5, 7.0], 1)?.save(&path)?;
+///
+/// let rows = FileRows::open(&path)?;
+/// let (relation, options) = (Relation::within(&[1, 2, 1, 2]), Options::default().with_memory(1 << 20));
+/// let ranking = rank_sources(&rows, &rows, Similarity::Euclidean, &relation, &options)?;
+/// assert_eq!((ranking.ranks(0), ranking.ranks(3)), (&[2][..], &[2][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn rank_sources(
+    queries: &dyn RowSource,
+    gallery: &dyn RowSource,
+    similarity: Similarity,
+    relation: &Relation<'_>,
+    options: &Options<'_>,
+) -> Result<Ranking, Error> {
+    check_dims(queries.dim(), gallery)?;
+    let positives = Positives::new(relation, queries.len(), gallery.len())?;
+    let (mut ranking, options) = empty_ranking(&positives, queries.len(), options)?;
+    let (blocks, rest) = blocks(gallery, &options)?;
+    let (stretches, rest) = stretches(queries, &rest)?;
+    let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
+    for rows in stretches {
+        let base = rows.start;
+        let rows = read_rows(queries, rows, similarity, &rest)?;
+        rank_queries(&rows, base, &blocks, &positives, &rest, &tally, &mut ranking)
+            .map_err(|error| options.halved(&rest, error))?;
     }
     tally.finish();
-    Ok(wanted.into_ranking())
+    Ok(ranking)
+}
+
+/// Room for the ranks of all queries, and what that and the relation leave of the memory.
+fn empty_ranking<'o>(
+    positives: &Positives<'_>,
+    queries: usize,
+    options: &Options<'o>,
+) -> Result<(Ranking, Options<'o>), Error> {
+    let pairs = (0..queries).map(|query| positives.at_most(query)).sum();
+    let held = positives.bytes().saturating_add(Ranking::bytes(queries, pairs));
+    let rest = options.less(held)?;
+    Ok((Ranking::with_capacity(queries, pairs), rest))
+}
+
+/// Checks a gallery that is read.
+pub(crate) fn check_dims(queries: usize, gallery: &dyn RowSource) -> Result<(), Error> {
+    if queries != gallery.dim() {
+        return Err(Error::Dim { queries, gallery: gallery.dim() });
+    }
+    if queries == 0 {
+        return Err(Error::ZeroDim);
+    }
+    check_dim(queries)?;
+    check_len(gallery.len())
+}
+
+/// A gallery in blocks of a quarter of the memory allowed or 256 MiB, and what is left of the memory.
+pub(crate) fn blocks<'a, 'o>(
+    gallery: &'a dyn RowSource,
+    options: &Options<'o>,
+) -> Result<(Gallery<'a>, Options<'o>), Error> {
+    let row = row_bytes(gallery);
+    let rows = ((options.memory() / 4).min(256 << 20) / row).clamp(1, gallery.len().max(1));
+    Ok((Gallery::Blocks(gallery, rows), options.less(rows * row)?))
+}
+
+/// Queries in stretches of a third of the memory that blocks have left, or 1 GiB, and what is left of it.
+pub(crate) fn stretches<'o>(
+    queries: &dyn RowSource,
+    options: &Options<'o>,
+) -> Result<(impl Iterator<Item = Range<usize>> + use<'o>, Options<'o>), Error> {
+    let (row, len) = (row_bytes(queries), queries.len());
+    let rows = ((options.memory() / 3).min(1 << 30) / row).clamp(1, len.max(1));
+    let ranges = (0..len).step_by(rows).map(move |first| first..len.min(first + rows));
+    Ok((ranges, options.less(rows * row)?))
+}
+
+/// Ranks the positives of all `queries`, which the relation knows by numbers `base` higher; as many queries at a time as
+/// the lists of their positives leave memory for.
+fn rank_queries(
+    queries: &Vectors,
+    base: usize,
+    gallery: &Gallery<'_>,
+    positives: &Positives<'_>,
+    options: &Options<'_>,
+    tally: &Tally<'_>,
+    ranking: &mut Ranking,
+) -> Result<(), Error> {
+    let similarity = queries.similarity();
+    let mut start = 0;
+    while start < queries.len() {
+        let end = stretch_end(queries, start, base, positives, options);
+        let pairs = (start..end).map(|query| positives.at_most(base + query)).sum();
+        let rest = options.less(Wanted::bytes(end - start, pairs))?;
+        let mut wanted = Wanted::new(positives, start..end, base, gallery.len(), &rest)?;
+        gallery.each(similarity, &rest, |block, first| wanted.see(queries, block, first, &rest))?;
+        wanted.sort();
+        let idle = end - start - wanted.active().len();
+        tally.add(idle as u64 * gallery.len() as u64);
+        if idle < end - start {
+            gallery.each(similarity, &rest, |block, first| {
+                count_block(queries, block, first, &mut wanted, &rest, tally, None)?;
+                wanted.take_ignored(positives, queries, block, first, &rest)
+            })?;
+        }
+        wanted.append_to(ranking);
+        start = end;
+    }
+    Ok(())
+}
+
+/// Up to which query the lists of positives, and what is counted for them, leave room for the counting; a panel at least.
+fn stretch_end(
+    queries: &Vectors,
+    start: usize,
+    base: usize,
+    positives: &Positives<'_>,
+    options: &Options<'_>,
+) -> usize {
+    let budget = options.memory();
+    if budget == usize::MAX {
+        return queries.len();
+    }
+    let (mut end, mut held, mut most) = (start, 0usize, 0);
+    while end < queries.len() {
+        let panel = end..queries.len().min(end + PANEL);
+        let lens = || panel.clone().map(|query| positives.at_most(base + query));
+        let (pairs, longest): (usize, usize) = (lens().sum(), lens().max().unwrap_or(0));
+        held += Wanted::bytes(panel.len(), pairs) + Bands::bytes(1, longest);
+        most = most.max(longest);
+        let fixed = rayon::current_num_threads() * scratch_bytes(TILE_STEP, TILE_STEP, most)
+            + 2 * Piece::bytes(Width::F32, PANEL, queries.dim());
+        if end > start && held > (budget / 2).min(budget.saturating_sub(fixed)) {
+            break;
+        }
+        end = panel.end;
+    }
+    end
 }
 
 /// Counts one block of gallery items, as `plan` says or as seems cheapest.
@@ -149,13 +277,15 @@ impl Plan {
     ) -> Result<Self, Error> {
         let dim = queries.dim();
         // Half of the products, but for all queries: pays where most of them have positives.
-        let mut both = std::ptr::eq(queries, block) && 2 * active.len() > queries.len();
+        let mut both = std::ptr::eq(queries, block)
+            && wanted.queries() == (0..queries.len())
+            && 2 * active.len() > queries.len();
         let products = if both { 0.5 } else { 1.0 };
         let width = choose(queries, active, block, extents, |query| wanted.of(query), products);
         let lens = |query: &u32| wanted.of(*query as usize).len();
         let most = active.iter().map(lens).max().unwrap_or(0);
         let panels = active.chunks(PANEL).map(|panel| panel.iter().map(lens).max().unwrap_or(0));
-        let bands = Bands::bytes(queries.len().div_ceil(PANEL), panels.sum());
+        let bands = Bands::bytes(wanted.queries().len().div_ceil(PANEL), panels.sum());
 
         let threads = rayon::current_num_threads();
         let rows = active.len().max(block.len());
@@ -175,7 +305,7 @@ impl Plan {
         };
         if piece == 0 {
             let needed = bands + scratch(tile) + 2 * fits(PANEL);
-            return Err(Error::Memory { needed, budget });
+            return Err(options.too_small(needed));
         }
         Ok(Self { width, both, piece, tile })
     }
@@ -195,7 +325,7 @@ fn tile(row_bytes: usize, rows: usize, threads: usize) -> usize {
 mod tests {
     use super::*;
     use crate::order::Seen;
-    use crate::{Column, Ignore, Similarity, Values};
+    use crate::{Column, Embeddings, Ignore, Similarity, Values};
     use crossbatch_math::fixed::Width;
     use half::{bf16, f16};
     use proptest::prelude::*;
@@ -235,13 +365,16 @@ mod tests {
     ) -> Ranking {
         let options = Options::default();
         let positives = Positives::new(relation, queries.len(), gallery.len()).unwrap();
-        let mut wanted = Wanted::new(&positives, queries.len(), gallery.len(), &options).unwrap();
+        let all = 0..queries.len();
+        let mut wanted = Wanted::new(&positives, all, 0, gallery.len(), &options).unwrap();
         wanted.see(queries, gallery, 0, &options).unwrap();
         wanted.sort();
-        let tally = wanted.tally(gallery.len(), &options);
+        let tally = options.tally(1, 1);
         count_block(queries, gallery, 0, &mut wanted, &options, &tally, Some(plan)).unwrap();
         wanted.take_ignored(&positives, queries, gallery, 0, &options).unwrap();
-        wanted.into_ranking()
+        let mut ranking = Ranking::with_capacity(0, 0);
+        wanted.append_to(&mut ranking);
+        ranking
     }
 
     /// Few directions, near-copies of these, equal rows, zeros, and rows of very different lengths.
@@ -277,21 +410,6 @@ mod tests {
         (0..rows).map(|i| ((i * 7919 + seed * 31 + i * i) % different) as u32).collect()
     }
 
-    struct Rows<'a>(&'a Vectors);
-
-    impl RowSource for Rows<'_> {
-        fn len(&self) -> usize {
-            self.0.len()
-        }
-        fn dim(&self) -> usize {
-            self.0.dim()
-        }
-        fn read(&self, rows: Range<usize>, out: &mut [f32]) -> std::io::Result<()> {
-            out.copy_from_slice(&self.0.rows(rows));
-            Ok(())
-        }
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(3000))]
 
@@ -307,8 +425,9 @@ mod tests {
         ) {
             let similarity =
                 [Similarity::Cosine, Similarity::Dot, Similarity::Euclidean][similarity];
+            let (one_values, other_values) = (one, other);
             let make = |data: &[f32]| Vectors::new(stored(data, storage), dim, similarity).unwrap();
-            let (one, other) = (make(&one), make(&other));
+            let (one, other) = (make(&one_values), make(&other_values));
             let (queries, gallery) = if within { (&one, &one) } else { (&one, &other) };
             let (labels, more) =
                 (column(queries.len(), seed, classes), column(gallery.len(), seed, classes));
@@ -336,38 +455,83 @@ mod tests {
                 prop_assert_eq!(&planned(queries, gallery, &relation, plan), &expected);
                 let chosen = rank(queries, gallery, &relation, &Options::default()).unwrap();
                 prop_assert_eq!(&chosen, &expected);
-                if storage == 0 && similarity != Similarity::Cosine {
-                    // Small blocks; cosine would scale the rows a second time.
-                    let options = Options::default().with_memory(1 << 20);
-                    let source = Rows(gallery);
-                    let found = rank_source(queries, &source, &relation, &options).unwrap();
-                    prop_assert_eq!(&found, &expected);
+                // Raw rows, read a few at a time and prepared then.
+                let raw = |data: &[f32]| Embeddings::new(stored(data, storage), dim).unwrap();
+                let (one, other) = (raw(&one_values), raw(&other_values));
+                let gallery = if within { &one } else { &other };
+                let with = |bytes| {
+                    let options = Options::default().with_memory(bytes);
+                    rank_sources(&one, gallery, similarity, &relation, &options)
+                };
+                for budget in [24 << 10, 64 << 10, 1 << 20] {
+                    prop_assert_eq!(&enough(&with, budget), &expected);
                 }
+                let found =
+                    rank_source(queries, gallery, &relation, &Options::default()).unwrap();
+                prop_assert_eq!(&found, &expected);
                 Ok(())
             })?;
         }
     }
 
-    #[test]
-    fn a_budget_is_kept_or_refused() {
+    /// 900 rows in classes of `class`, with what `rank` says of them.
+    fn budget_case(class: u32) -> (Vectors, Vec<u32>, Ranking) {
         let data: Vec<f32> = (0..900 * 40).map(|i| ((i * i % 977) as f32).sin()).collect();
         let vectors = Vectors::new(data, 40, Similarity::Cosine).unwrap();
-        let labels: Vec<u32> = (0..900).map(|i| i / 4).collect();
+        let labels: Vec<u32> = (0..900).map(|i| i / class).collect();
         let relation = Relation::within(&labels);
         let expected = rank(&vectors, &vectors, &relation, &Options::default()).unwrap();
         assert_eq!(expected, plainly(&vectors, &vectors, &relation));
-        let mut kept = 0;
-        for bytes in [4 << 20, 1 << 20, 600_000, 400_000, 1000] {
-            match rank(&vectors, &vectors, &relation, &Options::default().with_memory(bytes)) {
-                Ok(found) => {
-                    assert_eq!(found, expected);
-                    kept += 1;
+        (vectors, labels, expected)
+    }
+
+    #[test]
+    fn a_budget_is_kept_or_what_would_do_is_said() {
+        for class in [4, 300] {
+            let (vectors, labels, expected) = budget_case(class);
+            let relation = Relation::within(&labels);
+            let with =
+                |bytes| rank(&vectors, &vectors, &relation, &Options::default().with_memory(bytes));
+            let mut kept = 0;
+            for bytes in [64 << 20, 4 << 20, 1 << 20, 600_000, 400_000, 100_000, 1000] {
+                match with(bytes) {
+                    Ok(found) => {
+                        assert_eq!(found, expected);
+                        kept += 1;
+                    }
+                    Err(Error::Memory { needed, budget }) => {
+                        assert!(needed > budget && budget == bytes, "{needed} {budget}");
+                        assert_eq!(enough(&with, needed), expected, "class {class}, {bytes} bytes");
+                    }
+                    Err(other) => panic!("{other}"),
                 }
-                Err(Error::Memory { needed, budget }) => assert!(needed > budget),
+            }
+            assert!((1..7).contains(&kept), "{kept}");
+        }
+    }
+
+    /// The answer with as many bytes, or with what an error said would do. Another stretch of queries may need more
+    /// than the one that was short of memory.
+    fn enough(with: &dyn Fn(usize) -> Result<Ranking, Error>, mut bytes: usize) -> Ranking {
+        for _ in 0..4 {
+            match with(bytes) {
+                Ok(found) => return found,
+                Err(Error::Memory { needed, .. }) => {
+                    assert!(needed > bytes);
+                    bytes = needed;
+                }
                 Err(other) => panic!("{other}"),
             }
         }
-        assert!((1..5).contains(&kept), "{kept}");
+        panic!("{bytes} bytes were not enough either");
+    }
+
+    #[test]
+    fn rows_too_long_are_an_error() {
+        let dim = (1 << 20) + 1;
+        let vectors = Vectors::new(vec![0.5; 2 * dim], dim, Similarity::Dot).unwrap();
+        let found = rank(&vectors, &vectors, &Relation::within(&[1, 1]), &Options::default());
+        assert_eq!(found, Err(Error::Wide { dim, most: 1 << 20 }));
     }
 
     #[test]

@@ -51,11 +51,31 @@ impl Ranking {
         Ok(Self { offsets, ranks: ranks.concat(), met: met.to_vec() })
     }
 
-    /// As [`Ranking::from_ranks`], from parts that are known to fit.
-    pub(crate) fn from_parts(offsets: Vec<usize>, ranks: Vec<u32>, met: Vec<u32>) -> Self {
+    /// Of no query, with room for `queries` of them with `pairs` positives in all.
+    pub(crate) fn with_capacity(queries: usize, pairs: usize) -> Self {
+        let mut offsets = Vec::with_capacity(queries + 1);
+        offsets.push(0);
+        Self { offsets, ranks: Vec::with_capacity(pairs), met: Vec::with_capacity(queries) }
+    }
+
+    /// Bytes of such a ranking.
+    pub(crate) fn bytes(queries: usize, pairs: usize) -> usize {
+        queries.saturating_mul(12).saturating_add(pairs.saturating_mul(4)).saturating_add(8)
+    }
+
+    /// Adds queries, by parts that are known to fit: the ranks of the `i`-th are `offsets[i]..offsets[i + 1]`.
+    pub(crate) fn append(
+        &mut self,
+        offsets: &[usize],
+        ranks: impl Iterator<Item = u32>,
+        met: &[u32],
+    ) {
         debug_assert_eq!(offsets.len(), met.len() + 1);
-        debug_assert_eq!(offsets.last(), Some(&ranks.len()));
-        Self { offsets, ranks, met }
+        let before = self.ranks.len();
+        self.ranks.extend(ranks);
+        self.offsets.extend(offsets[1..].iter().map(|end| before + end));
+        self.met.extend_from_slice(met);
+        debug_assert_eq!(self.offsets.last(), Some(&self.ranks.len()));
     }
 
     /// The number of queries, those without a positive included.

@@ -136,6 +136,11 @@ impl<'a> Ignored<'a> {
         Ok(Self { same_index: ignore.same_index, gallery, rules })
     }
 
+    /// Bytes that it takes beside the columns.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rules.iter().map(|rule| 4 * rule.order.len()).sum()
+    }
+
     /// Replaces `items` by what `query` ignores, ascending.
     pub(crate) fn of(&self, query: usize, items: &mut Vec<u32>) {
         items.clear();
@@ -178,6 +183,16 @@ impl<'a> Positives<'a> {
     ) -> impl Iterator<Item = u32> + 'b {
         let same = self.labels.of(query).iter().copied();
         same.filter(|item| ignored.binary_search(item).is_err())
+    }
+
+    /// At least as many positives as `query` has.
+    pub(crate) fn at_most(&self, query: usize) -> usize {
+        self.labels.of(query).len()
+    }
+
+    /// Bytes that it takes beside the columns.
+    pub(crate) fn bytes(&self) -> usize {
+        4 * self.labels.order.len() + self.ignored.bytes()
     }
 }
 

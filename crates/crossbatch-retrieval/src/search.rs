@@ -9,11 +9,13 @@ use crate::options::Tally;
 use crate::order::Seen;
 use crate::piece::{Piece, Place};
 use crate::plan::{Extent, rough_error};
+use crate::rank::{blocks, check_dims, stretches};
 use crate::relation::Ignored;
 use crate::scan::check_sides;
+use crate::source::{Gallery, read_rows};
 use crate::top_k::TopK;
 use crate::vectors::shown;
-use crate::{Error, Exclude, Ignore, Options, Vectors};
+use crate::{Error, Exclude, Ignore, Options, RowSource, Similarity, Vectors};
 
 /// The best `k` gallery items of each query.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,17 +34,19 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// From what was found for each query.
-    fn new(queries: &Vectors, k: usize, found: &[Vec<Seen>]) -> Self {
-        let mut indices = vec![u32::MAX; found.len() * k];
-        let mut similarities = vec![f32::NEG_INFINITY; found.len() * k];
-        for (query, found) in found.iter().enumerate() {
-            for (place, seen) in (query * k..).zip(found) {
-                indices[place] = seen.index;
-                similarities[place] = shown(queries.similarity(), seen.similarity);
-            }
-        }
-        Self { k, indices, similarities }
+    /// Of no query yet, with room for `queries` of them.
+    fn with_capacity(k: usize, queries: usize) -> Self {
+        let places = queries * k;
+        Self { k, indices: Vec::with_capacity(places), similarities: Vec::with_capacity(places) }
+    }
+
+    /// Adds queries with what was found for them, `k` places each.
+    fn append(&mut self, similarity: Similarity, found: &[Seen]) {
+        self.indices.extend(found.iter().map(|seen| seen.index));
+        self.similarities.extend(found.iter().map(|seen| match seen.index {
+            u32::MAX => f32::NEG_INFINITY,
+            _ => shown(similarity, seen.similarity),
+        }));
     }
 
     /// Indices and similarities of the neighbours of `query`, best first: `k`, or as many as it meets.
@@ -106,9 +110,147 @@ pub fn nearest(
     }
     check_sides(queries, gallery)?;
     let (ignored, k) = offered(queries.len(), gallery.len(), k, ignore)?;
-    let tally = options.tally(queries.len() as u64, queries.len());
-    let found = nearest_in_block(queries, gallery, 0, k, &ignored, options, &tally)?;
-    Ok(Neighbours::new(queries, k, &found))
+    let options = options.less(ignored.bytes())?;
+    let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
+    let mut neighbours = Neighbours::with_capacity(k, queries.len());
+    let whole = Gallery::Memory(gallery);
+    let rules = Rules { k, ignored, tally };
+    rules.nearest_queries(queries, 0, &whole, &options, &mut neighbours)?;
+    rules.tally.finish();
+    Ok(neighbours)
+}
+
+/// As [`nearest`], where neither side need fit into memory: queries are read a stretch at a time, and the gallery block by
+/// block for each stretch.
+///
+/// Both are prepared for `similarity` like [`Vectors`] of their [precision](RowSource::precision), so that the answer is
+/// that of [`nearest`] over all of the rows. A stretch takes a quarter of the memory allowed (or 1 GiB), a block
+/// another (or 256 MiB). [`Embeddings`](crate::Embeddings) are such a source, too.
+///
+/// # Errors
+///
+/// As [`nearest`]; besides [`Error::Read`], and [`Error::NotFinite`] naming the row, of either side.
+///
+/// # Example
+///
+/// ```
+/// use crossbatch_retrieval::{Embeddings, FileRows, Ignore, Options, Similarity, nearest_sources};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("gallery.npy");
+/// Embeddings::new(vec![1.0f32, 0.0, 0.0, 1.0, 1.0, 1.0], 2)?.save(&path)?;
+///
+/// let gallery = FileRows::open(&path)?;
+/// let query = Embeddings::new(vec![3.0f32, 4.0], 2)?;
+/// let (ignore, options) = (Ignore::nothing(), Options::default());
+/// let found = nearest_sources(&query, &gallery, Similarity::Cosine, 2, &ignore, &options)?;
+/// assert_eq!(found.row(0).0, [2, 1]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn nearest_sources(
+    queries: &dyn RowSource,
+    gallery: &dyn RowSource,
+    similarity: Similarity,
+    k: usize,
+    ignore: &Ignore<'_>,
+    options: &Options<'_>,
+) -> Result<Neighbours, Error> {
+    if k == 0 {
+        return Err(Error::ZeroK);
+    }
+    check_dims(queries.dim(), gallery)?;
+    let (ignored, k) = offered(queries.len(), gallery.len(), k, ignore)?;
+    let options = options.less(ignored.bytes())?;
+    let (blocks, rest) = blocks(gallery, &options)?;
+    let (stretches, rest) = stretches(queries, &rest)?;
+    let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
+    let mut neighbours = Neighbours::with_capacity(k, queries.len());
+    let rules = Rules { k, ignored, tally };
+    for rows in stretches {
+        let base = rows.start;
+        let rows = read_rows(queries, rows, similarity, &rest)?;
+        rules
+            .nearest_queries(&rows, base, &blocks, &rest, &mut neighbours)
+            .map_err(|error| options.halved(&rest, error))?;
+    }
+    rules.tally.finish();
+    Ok(neighbours)
+}
+
+/// A place that nothing was found for.
+const NOTHING: Seen = Seen { similarity: f64::NEG_INFINITY, index: u32::MAX };
+
+/// Bytes of places that are filled at once, where memory allows.
+const PLACES: usize = 64 << 20;
+
+/// What holds for all of a search.
+struct Rules<'a> {
+    /// Places of a query.
+    k: usize,
+    ignored: Ignored<'a>,
+    tally: Tally<'a>,
+}
+
+impl Rules<'_> {
+    /// Finds the neighbours of all `queries`, by whose numbers plus `base` the rules know them, some queries at a time.
+    fn nearest_queries(
+        &self,
+        queries: &Vectors,
+        base: usize,
+        gallery: &Gallery<'_>,
+        options: &Options<'_>,
+        neighbours: &mut Neighbours,
+    ) -> Result<(), Error> {
+        let panel = PANEL * self.k.max(1) * size_of::<Seen>();
+        let least = Blocks::needed(Width::F32, queries.dim(), self.k, 1, FEWEST_COLUMNS, None);
+        if options.memory() < panel + least {
+            return Err(options.too_small(panel + least));
+        }
+        let share = PLACES.min(options.memory() / 4).min(options.memory().saturating_sub(least));
+        let at_once = ((share / panel).max(1) * PANEL).min(queries.len());
+        let rest = options.less(at_once * self.k * size_of::<Seen>())?;
+        let mut found = Vec::new();
+        for start in (0..queries.len()).step_by(at_once.max(1)) {
+            let rows = start..queries.len().min(start + at_once);
+            found.clear();
+            found.resize(rows.len() * self.k, NOTHING);
+            gallery.each(queries.similarity(), &rest, |block, first| {
+                let side = Side { queries, rows: rows.clone(), base };
+                self.nearest_in_block(&side, block, first, &rest, &mut found)
+            })?;
+            neighbours.append(queries.similarity(), &found);
+        }
+        Ok(())
+    }
+}
+
+/// The rows of some vectors that search, by whose numbers plus `base` the rules know them.
+struct Side<'a> {
+    queries: &'a Vectors,
+    rows: Range<usize>,
+    base: usize,
+}
+
+/// Replaces `best`, in order and `NOTHING` at its end, by the best of it and `more`, which is in order.
+fn merge(best: &mut [Seen], more: &[Seen], space: &mut Vec<Seen>) {
+    let Some(first) = more.first() else {
+        return;
+    };
+    let kept = best.partition_point(|own| own.is_before(*first));
+    space.clear();
+    space.extend_from_slice(&best[kept..]);
+    let (mut own, mut other) = (space.iter().peekable(), more.iter().peekable());
+    for place in &mut best[kept..] {
+        let next = match (own.peek(), other.peek()) {
+            (Some(a), Some(b)) if b.is_before(**a) => other.next(),
+            (Some(_), _) => own.next(),
+            (None, _) => other.next(),
+        };
+        match next {
+            Some(seen) => *place = *seen,
+            None => break,
+        }
+    }
 }
 
 /// What is ignored, and the largest `k` that any query can fill.
@@ -128,140 +270,176 @@ fn offered<'a>(
     Ok((ignored, k.min(most)))
 }
 
-/// Gallery items that are multiplied with a block of queries at once.
+/// Gallery items that are multiplied with a block of queries at once, where memory allows, and where it does not.
 const COLUMNS: usize = 960;
+const FEWEST_COLUMNS: usize = 48;
 
-/// The best `k` (or as many as it meets) of each query in `block`, the gallery items from `first` on; best first.
-fn nearest_in_block(
-    queries: &Vectors,
-    block: &Vectors,
-    first: usize,
-    k: usize,
-    ignored: &Ignored<'_>,
-    options: &Options<'_>,
-    tally: &Tally<'_>,
-) -> Result<Vec<Vec<Seen>>, Error> {
-    if k == 0 || block.is_empty() || queries.is_empty() {
-        tally.add(queries.len() as u64);
-        return Ok(vec![Vec::new(); queries.len()]);
-    }
-    let extent = Extent::of(queries);
-    let same = std::ptr::eq(queries, block);
-    let extents = (extent, if same { extent } else { Extent::of(block) });
-    let width = choose_for_search(queries, block, extents);
-    let plan = Blocks::new(queries, block, width, k.min(block.len()), options)?;
-    let piece = |rows: Range<usize>| {
-        Piece::new(block, width, extents.1, extents, rows.len(), |i| rows.start + i)
-    };
-    let whole = plan.whole.then(|| piece(0..block.len()));
-    let starts: Vec<usize> = (0..queries.len()).step_by(plan.queries).collect();
-    let found = starts.into_par_iter().map_init(
-        || (Vec::new(), Vec::new(), Vec::new()),
-        |(products, lists, hidden): &mut (Vec<i32>, Vec<TopK>, Vec<u32>), start| {
-            let rows = start..queries.len().min(start + plan.queries);
-            let left =
-                Piece::new(queries, width, extents.0, extents, rows.len(), |i| rows.start + i);
-            lists.resize_with(rows.len().max(lists.len()), || TopK::new(k, 0.0));
-            let exact =
-                |query: usize, item: u32| queries.closeness(query, block, item as usize - first);
-            let mut places: Vec<Place> = Vec::new();
-            for columns in (0..block.len()).step_by(COLUMNS) {
-                options.check()?;
-                let columns = columns..block.len().min(columns + COLUMNS);
-                let own = whole.is_none().then(|| piece(columns.clone()));
-                let (right, local) = match (&whole, &own) {
-                    (Some(whole), _) => (whole, columns.clone()),
-                    (None, own) => (own.as_ref().expect("made above"), 0..columns.len()),
+impl Rules<'_> {
+    /// Takes what is best in `block`, the gallery items from `first` on, into the `k` places that each query has in `found`.
+    fn nearest_in_block(
+        &self,
+        side: &Side<'_>,
+        block: &Vectors,
+        first: usize,
+        options: &Options<'_>,
+        found: &mut [Seen],
+    ) -> Result<(), Error> {
+        let Side { queries, rows: searching, base } = side;
+        let Self { k: offered, ignored, tally } = self;
+        if *offered == 0 || block.is_empty() || searching.is_empty() {
+            return Ok(());
+        }
+        let k = block.len().min(*offered);
+        let extent = Extent::of(queries);
+        let same = std::ptr::eq(*queries, block);
+        let extents = (extent, if same { extent } else { Extent::of(block) });
+        let width = choose_for_search(queries, block, extents);
+        let plan = Blocks::new(searching.len(), block, width, k, options)?;
+        let piece = |rows: Range<usize>| {
+            Piece::new(block, width, extents.1, extents, rows.len(), |i| rows.start + i)
+        };
+        let whole = plan.whole.then(|| piece(0..block.len()));
+        let parts = found.par_chunks_mut(plan.queries * *offered).enumerate();
+        parts.try_for_each_init(
+            || (Vec::new(), Vec::new(), Vec::new()),
+            |(products, lists, hidden): &mut (Vec<i32>, Vec<TopK>, Vec<u32>), (part, found)| {
+                let start = searching.start + part * plan.queries;
+                let rows = start..searching.end.min(start + plan.queries);
+                let left =
+                    Piece::new(queries, width, extents.0, extents, rows.len(), |i| rows.start + i);
+                lists.resize_with(rows.len().max(lists.len()), || TopK::new(k, 0.0));
+                let exact = |query: usize, item: u32| {
+                    queries.closeness(query, block, item as usize - first)
                 };
-                // A piece's rounding is its own, so that the bound is, too.
-                if places.is_empty() || own.is_some() {
-                    let place = |query: usize| {
-                        let (row, norm) = (queries.row(query), extents.1.norm);
-                        let (left, right) = (&left.rows, &right.rows);
-                        Place::new(queries.similarity(), &row, left, right, norm)
+                let mut places: Vec<Place> = Vec::new();
+                for columns in (0..block.len()).step_by(plan.columns) {
+                    options.check()?;
+                    let columns = columns..block.len().min(columns + plan.columns);
+                    let own = whole.is_none().then(|| piece(columns.clone()));
+                    let (right, local) = match (&whole, &own) {
+                        (Some(whole), _) => (whole, columns.clone()),
+                        (None, own) => (own.as_ref().expect("made above"), 0..columns.len()),
                     };
-                    places = rows.clone().map(place).collect();
-                }
-                let stride = columns.len().next_multiple_of(PANEL);
-                products.resize(rows.len() * stride, 0);
-                fixed::products(&left.rows, 0..rows.len(), right.operand(), local, products);
-                let lines = products.chunks_exact_mut(stride).zip(&mut *lists).zip(&places);
-                for (query, ((line, list), place)) in rows.clone().zip(lines) {
-                    if columns.start == 0 {
-                        list.start(place.error);
+                    // A piece's rounding is its own, so that the bound is, too.
+                    if places.is_empty() || own.is_some() {
+                        let place = |query: usize| {
+                            let (row, norm) = (queries.row(query), extents.1.norm);
+                            let (left, right) = (&left.rows, &right.rows);
+                            Place::new(queries.similarity(), &row, left, right, norm)
+                        };
+                        places = rows.clone().map(place).collect();
                     }
-                    list.widen(place.error);
-                    ignored.of(query, hidden);
-                    let items = first + columns.start..first + columns.end;
-                    for &item in &hidden[hidden.partition_point(|&i| (i as usize) < items.start)..]
-                    {
-                        if item as usize >= items.end {
-                            break;
+                    let stride = columns.len().next_multiple_of(PANEL);
+                    products.resize(rows.len() * stride, 0);
+                    fixed::products(&left.rows, 0..rows.len(), right.operand(), local, products);
+                    let lines = products.chunks_exact_mut(stride).zip(&mut *lists).zip(&places);
+                    for (query, ((line, list), place)) in rows.clone().zip(lines) {
+                        if columns.start == 0 {
+                            list.start(place.error);
                         }
-                        line[item as usize - items.start] = i32::MIN;
+                        list.widen(place.error);
+                        ignored.of(base + query, hidden);
+                        let items = first + columns.start..first + columns.end;
+                        for &item in
+                            &hidden[hidden.partition_point(|&i| (i as usize) < items.start)..]
+                        {
+                            if item as usize >= items.end {
+                                break;
+                            }
+                            line[item as usize - items.start] = i32::MIN;
+                        }
+                        list.offer(
+                            items.start,
+                            &line[..columns.len()],
+                            |item| exact(query, item),
+                            |closeness| place.middle(closeness),
+                        );
                     }
-                    list.offer(
-                        items.start,
-                        &line[..columns.len()],
-                        |item| exact(query, item),
-                        |closeness| place.middle(closeness),
-                    );
                 }
-            }
-            tally.add(rows.len() as u64);
-            let lists = rows.clone().zip(&mut *lists);
-            Ok(lists
-                .map(|(query, list)| list.finish(|item| exact(query, item)).collect())
-                .collect())
-        },
-    );
-    let found: Vec<Vec<Vec<Seen>>> = found.collect::<Result<_, Error>>()?;
-    Ok(found.into_iter().flatten().collect())
+                tally.add(rows.len() as u64 * block.len() as u64);
+                let (mut best, mut space) = (Vec::new(), Vec::new());
+                for ((query, list), found) in
+                    rows.zip(&mut *lists).zip(found.chunks_exact_mut(*offered))
+                {
+                    best.clear();
+                    best.extend(list.finish(|item| exact(query, item)));
+                    merge(found, &best, &mut space);
+                }
+                Ok(())
+            },
+        )
+    }
 }
 
 /// How a search is cut up. Results do not depend on it.
 struct Blocks {
     /// Queries that a thread works on at once, in whole panels.
     queries: usize,
+    /// Gallery items that they are multiplied with at once.
+    columns: usize,
     /// Whether the gallery is kept in fixed point; otherwise it is made anew for every block of queries.
     whole: bool,
 }
 
 impl Blocks {
-    /// Within the memory allowed.
+    /// Bytes of a panel of queries, with their lists and products.
+    fn panel(width: Width, dim: usize, k: usize, columns: usize) -> usize {
+        TopK::bytes(k) * PANEL
+            + 4 * columns * PANEL
+            + Piece::bytes(width, PANEL, dim)
+            + PANEL * size_of::<Place>()
+    }
+
+    /// Bytes for so many panels a thread, and as many rows of the gallery in fixed point or else a stretch a thread.
+    fn needed(
+        width: Width,
+        dim: usize,
+        k: usize,
+        panels: usize,
+        columns: usize,
+        whole: Option<usize>,
+    ) -> usize {
+        let threads = rayon::current_num_threads();
+        // What a list ends as, and is merged in.
+        let lists = 2 * (k + 1) * size_of::<Seen>();
+        let gallery = match whole {
+            Some(rows) => Piece::bytes(width, rows, dim),
+            None => threads * Piece::bytes(width, columns, dim),
+        };
+        threads * (panels * Self::panel(width, dim, k, columns) + lists) + gallery
+    }
+
+    /// For so many `queries`, within the memory allowed.
     fn new(
-        queries: &Vectors,
+        queries: usize,
         block: &Vectors,
         width: Width,
         k: usize,
         options: &Options<'_>,
     ) -> Result<Self, Error> {
-        let dim = queries.dim();
+        let panel = Self::panel(width, block.dim(), k, COLUMNS);
         let threads = rayon::current_num_threads();
-        let panel = TopK::bytes(k) * PANEL
-            + 4 * COLUMNS * PANEL
-            + Piece::bytes(width, PANEL, dim)
-            + PANEL * size_of::<Place>();
-        let column_piece = Piece::bytes(width, COLUMNS, dim);
-        let everything = Piece::bytes(width, block.len(), dim);
         let budget = options.memory();
-        let needed = |panels: usize, whole: bool| {
-            threads * panels * panel + if whole { everything } else { threads * column_piece }
+        let needed = |panels, columns, whole: bool| {
+            Self::needed(width, block.dim(), k, panels, columns, whole.then_some(block.len()))
         };
-        let share = queries.len().div_ceil(4 * threads).div_ceil(PANEL);
+        let share = queries.div_ceil(4 * threads).div_ceil(PANEL);
         // Lists that are too long for the cache gain nothing from more queries at once.
         let mut panels = ((32 << 20) / panel).clamp(1, 8).min(share.max(1));
-        let mut whole = true;
-        while needed(panels, whole) > budget {
+        let (mut columns, mut whole) = (COLUMNS, true);
+        while needed(panels, columns, whole) > budget {
             if panels > 1 {
                 panels /= 2;
             } else if whole {
                 whole = false;
+            } else if columns > FEWEST_COLUMNS {
+                columns =
+                    (columns / 2).next_multiple_of(FEWEST_COLUMNS).min(columns - FEWEST_COLUMNS);
             } else {
-                return Err(Error::Memory { needed: needed(1, false), budget });
+                return Err(options.too_small(needed(1, columns, false)));
             }
         }
-        Ok(Self { queries: panels * PANEL, whole })
+        Ok(Self { queries: panels * PANEL, columns, whole })
     }
 }
 

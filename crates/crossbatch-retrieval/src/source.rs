@@ -3,6 +3,10 @@
 use std::io;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
+use crate::{Error, Options, Precision, Similarity, Values, Vectors};
+
 /// Rows `[len, dim]` that can be read in any order and by several threads at once: an embeddings file.
 ///
 /// # Example
@@ -42,6 +46,11 @@ pub trait RowSource: Sync {
     /// The number of values in a row, at least one.
     fn dim(&self) -> usize;
 
+    /// The precision that the values are kept in, so that prepared rows are rounded as [`Vectors`] of all of them are.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
     /// Writes some rows as f32, one after the other: `out` holds `rows.len() * dim` values, and `rows` ends at `len` at
     /// the latest. The same rows must come out whenever they are asked for.
     ///
@@ -49,4 +58,71 @@ pub trait RowSource: Sync {
     ///
     /// Whatever reading runs into; the caller reports it as [`Error::Read`](crate::Error::Read).
     fn read(&self, rows: Range<usize>, out: &mut [f32]) -> io::Result<()>;
+}
+
+/// Bytes that a prepared row takes while it is read, at most.
+pub(crate) fn row_bytes(rows: &dyn RowSource) -> usize {
+    let rounded = if rows.precision() == Precision::F32 { 0 } else { rows.precision().bytes() };
+    (4 + rounded) * rows.dim()
+}
+
+/// Some rows of a source, ready to compare.
+pub(crate) fn read_rows(
+    source: &dyn RowSource,
+    rows: Range<usize>,
+    similarity: Similarity,
+    options: &Options<'_>,
+) -> Result<Vectors, Error> {
+    options.check()?;
+    let (dim, first) = (source.dim(), rows.start);
+    let mut values = vec![0.0; rows.len() * dim];
+    // Several threads read and convert at once.
+    let at_once = ((1 << 20) / dim).max(1);
+    values.par_chunks_mut(at_once * dim).enumerate().try_for_each(|(i, out)| {
+        let first = rows.start + i * at_once;
+        let end = first + out.len() / dim;
+        let reason = |error: io::Error| Error::Read { first, end, reason: error.to_string() };
+        source.read(first..end, out).map_err(reason)
+    })?;
+    let values = Values::rounded(values, source.precision());
+    Vectors::new(values, dim, similarity).map_err(|error| match error {
+        Error::NotFinite { row, column, value } => {
+            Error::NotFinite { row: first + row, column, value }
+        }
+        other => other,
+    })
+}
+
+/// A gallery that a search walks over.
+#[derive(Clone, Copy)]
+pub(crate) enum Gallery<'a> {
+    /// All of it at once.
+    Memory(&'a Vectors),
+    /// So many rows at a time.
+    Blocks(&'a dyn RowSource, usize),
+}
+
+impl Gallery<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Memory(vectors) => vectors.len(),
+            Self::Blocks(source, _) => source.len(),
+        }
+    }
+
+    /// Calls `take` with each block and the index of its first row.
+    pub(crate) fn each(
+        &self,
+        similarity: Similarity,
+        options: &Options<'_>,
+        mut take: impl FnMut(&Vectors, usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match *self {
+            Self::Memory(vectors) => take(vectors, 0),
+            Self::Blocks(source, block) => (0..source.len()).step_by(block).try_for_each(|first| {
+                let rows = first..source.len().min(first + block);
+                take(&read_rows(source, rows, similarity, options)?, first)
+            }),
+        }
+    }
 }

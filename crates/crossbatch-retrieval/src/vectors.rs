@@ -6,6 +6,7 @@ use std::ops::Range;
 use crossbatch_math::product::{dot_f64, squared_distance_f64};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use crate::Error;
 
@@ -19,6 +20,25 @@ pub enum Similarity {
     Dot,
     /// Minus the Euclidean distance; rows stay as they are.
     Euclidean,
+}
+
+/// How values are kept: the type of [`Values`] without the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, 11 of them significant.
+    F16,
+    /// 16 bits, 8 of them significant.
+    Bf16,
+}
+
+impl Precision {
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        if self == Self::F32 { 4 } else { 2 }
+    }
 }
 
 /// The values of a row-major matrix, in one of three precisions.
@@ -47,6 +67,24 @@ impl Values {
         self.len() == 0
     }
 
+    /// How precise the values are.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Self::F32(_) => Precision::F32,
+            Self::F16(_) => Precision::F16,
+            Self::Bf16(_) => Precision::Bf16,
+        }
+    }
+
+    /// `values` in another precision.
+    pub(crate) fn rounded(values: Vec<f32>, precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32(values),
+            Precision::F16 => Self::F16(values.into_iter().map(f16::from_f32).collect()),
+            Precision::Bf16 => Self::Bf16(values.into_iter().map(bf16::from_f32).collect()),
+        }
+    }
+
     /// These values as f32; borrowed where they are f32 already.
     pub(crate) fn range(&self, range: Range<usize>) -> Cow<'_, [f32]> {
         match self {
@@ -57,20 +95,24 @@ impl Values {
     }
 
     /// Calls `change` with every row of `dim` values; what it leaves is rounded to the precision of the values.
-    fn for_each_row(&mut self, dim: usize, change: impl Fn(&mut [f32])) {
-        let mut buffer = vec![0.0; dim];
+    fn for_each_row(&mut self, dim: usize, change: impl Fn(&mut [f32]) + Send + Sync) {
+        let buffer = || vec![0.0; dim];
         match self {
-            Self::F32(values) => values.chunks_exact_mut(dim).for_each(change),
-            Self::F16(values) => values.chunks_exact_mut(dim).for_each(|row| {
-                row.convert_to_f32_slice(&mut buffer);
-                change(&mut buffer);
-                row.convert_from_f32_slice(&buffer);
-            }),
-            Self::Bf16(values) => values.chunks_exact_mut(dim).for_each(|row| {
-                row.convert_to_f32_slice(&mut buffer);
-                change(&mut buffer);
-                row.convert_from_f32_slice(&buffer);
-            }),
+            Self::F32(values) => values.par_chunks_exact_mut(dim).for_each(change),
+            Self::F16(values) => {
+                values.par_chunks_exact_mut(dim).for_each_init(buffer, |buffer, row| {
+                    row.convert_to_f32_slice(buffer);
+                    change(buffer);
+                    row.convert_from_f32_slice(buffer);
+                })
+            }
+            Self::Bf16(values) => {
+                values.par_chunks_exact_mut(dim).for_each_init(buffer, |buffer, row| {
+                    row.convert_to_f32_slice(buffer);
+                    change(buffer);
+                    row.convert_from_f32_slice(buffer);
+                })
+            }
         }
     }
 

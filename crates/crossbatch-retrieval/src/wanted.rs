@@ -4,14 +4,18 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::options::Tally;
 use crate::order::Seen;
 use crate::relation::Positives;
 use crate::{Error, Options, Ranking, Vectors};
 
-/// All pairs of a query and a positive; those of query `i` are `offsets[i]..offsets[i + 1]`.
+/// All pairs of a query of a stretch and a positive.
+///
+/// Queries are told by their row in the vectors at hand; the relation knows that row by a number `base` higher.
 #[derive(Debug)]
 pub(crate) struct Wanted {
+    queries: Range<usize>,
+    base: usize,
+    /// Those of the stretch's `i`-th query are `offsets[i]..offsets[i + 1]`.
     offsets: Vec<usize>,
     /// First by index; once all similarities are known, in the order of the ranking.
     positives: Vec<Seen>,
@@ -21,24 +25,29 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// The positives of `queries` queries in a gallery of `gallery` items; similarities are not known yet.
+    /// The positives of some queries in a gallery of `gallery` items; similarities are not known yet.
     pub(crate) fn new(
         relation: &Positives<'_>,
-        queries: usize,
+        queries: Range<usize>,
+        base: usize,
         gallery: usize,
         options: &Options<'_>,
     ) -> Result<Self, Error> {
+        let pairs = queries.clone().map(|query| relation.at_most(base + query)).sum();
         let mut wanted = Self {
-            offsets: vec![0],
-            positives: Vec::new(),
+            queries: queries.clone(),
+            base,
+            offsets: Vec::with_capacity(queries.len() + 1),
+            positives: Vec::with_capacity(pairs),
             before: Vec::new(),
-            met: Vec::with_capacity(queries),
+            met: Vec::with_capacity(queries.len()),
         };
+        wanted.offsets.push(0);
         let mut ignored = Vec::new();
-        for query in 0..queries {
+        for query in queries {
             options.check()?;
-            relation.ignored.of(query, &mut ignored);
-            let items = relation.of(query, &ignored);
+            relation.ignored.of(base + query, &mut ignored);
+            let items = relation.of(base + query, &ignored);
             wanted.positives.extend(items.map(|index| Seen { similarity: f64::NAN, index }));
             wanted.offsets.push(wanted.positives.len());
             wanted.met.push((gallery - ignored.len()) as u32);
@@ -47,19 +56,27 @@ impl Wanted {
         Ok(wanted)
     }
 
+    /// Bytes for `queries` queries with `pairs` positives in all, at most: the lists, and what is borrowed from them to
+    /// work in parallel.
+    pub(crate) fn bytes(queries: usize, pairs: usize) -> usize {
+        pairs.saturating_mul(size_of::<Seen>() + 8).saturating_add(queries.saturating_mul(64) + 64)
+    }
+
+    /// The queries, by their rows.
+    pub(crate) fn queries(&self) -> Range<usize> {
+        self.queries.clone()
+    }
+
     /// The positives of `query`.
     pub(crate) fn of(&self, query: usize) -> &[Seen] {
+        let query = query - self.queries.start;
         &self.positives[self.offsets[query]..self.offsets[query + 1]]
     }
 
     /// The queries that have a positive.
     pub(crate) fn active(&self) -> Vec<u32> {
-        (0..self.met.len() as u32).filter(|&query| !self.of(query as usize).is_empty()).collect()
-    }
-
-    /// Counts pairs of a query that has positives and an item, of which there are `gallery`.
-    pub(crate) fn tally<'o>(&self, gallery: usize, options: &Options<'o>) -> Tally<'o> {
-        options.tally(self.active().len() as u64 * gallery as u64, self.met.len())
+        let queries = self.queries.start as u32..self.queries.end as u32;
+        queries.filter(|&query| !self.of(query as usize).is_empty()).collect()
     }
 
     /// The positives and the counts of every query, to be changed in parallel.
@@ -68,7 +85,7 @@ impl Wanted {
     ) -> impl IndexedParallelIterator<Item = (usize, &mut [Seen], &mut [u32])> {
         let mut lists = Vec::with_capacity(self.met.len());
         let (mut positives, mut before) = (&mut self.positives[..], &mut self.before[..]);
-        for (query, ends) in self.offsets.windows(2).enumerate() {
+        for (query, ends) in self.queries.clone().zip(self.offsets.windows(2)) {
             let (list, rest) = positives.split_at_mut(ends[1] - ends[0]);
             let (counts, other) = before.split_at_mut(ends[1] - ends[0]);
             (positives, before) = (rest, other);
@@ -113,12 +130,13 @@ impl Wanted {
         options: &Options<'_>,
     ) -> Result<(), Error> {
         let end = (first + block.len()) as u32;
+        let base = self.base;
         self.par_queries().try_for_each_init(Vec::new, |ignored, (query, positives, before)| {
             options.check()?;
             if positives.is_empty() {
                 return Ok(());
             }
-            relation.ignored.of(query, ignored);
+            relation.ignored.of(base + query, ignored);
             let here = ignored.partition_point(|&item| (item as usize) < first)
                 ..ignored.partition_point(|&item| item < end);
             for &index in &ignored[here] {
@@ -141,16 +159,17 @@ impl Wanted {
         above: impl Fn(usize, usize) -> u32,
     ) {
         for (place, &query) in active[range].iter().enumerate() {
-            let places = self.offsets[query as usize]..self.offsets[query as usize + 1];
+            let query = query as usize - self.queries.start;
+            let places = self.offsets[query]..self.offsets[query + 1];
             for (k, count) in self.before[places].iter_mut().enumerate() {
                 *count = count.wrapping_add(above(place, k));
             }
         }
     }
 
-    /// The ranks, once everything is counted.
-    pub(crate) fn into_ranking(self) -> Ranking {
-        let ranks = self.before.into_iter().map(|before| before.wrapping_add(1)).collect();
-        Ranking::from_parts(self.offsets, ranks, self.met)
+    /// Adds the ranks to those of the queries before, once everything is counted.
+    pub(crate) fn append_to(self, ranking: &mut Ranking) {
+        let ranks = self.before.into_iter().map(|before| before.wrapping_add(1));
+        ranking.append(&self.offsets, ranks, &self.met);
     }
 }

@@ -435,8 +435,7 @@ fn a_gallery_in_its_file_ranks_as_in_memory() {
         embeddings.with_labels(labels.clone()).unwrap().save(&path).unwrap();
         let file = FileRows::open(&path).unwrap();
         for similarity in [Similarity::Cosine, Similarity::Dot, Similarity::Euclidean] {
-            // Files are streamed as f32, so the gallery in memory is their f32 values too.
-            let in_memory = Embeddings::new(as_f32(read(&path).values()), dim).unwrap();
+            let in_memory = read(&path);
             let gallery = in_memory.clone().take_vectors(similarity).unwrap();
             let queries = in_memory.select(&[5, 0, 699, 333]).take_vectors(similarity).unwrap();
             let query_labels: Vec<u32> = [5, 0, 699, 333].map(|row| labels.codes()[row]).to_vec();

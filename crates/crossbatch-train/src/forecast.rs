@@ -3,7 +3,6 @@
 use burn::tensor::Device;
 use crossbatch::Policy;
 use crossbatch_data::{EpochPlan, Sampler, Split};
-use crossbatch_models::Embedder;
 use serde::Serialize;
 
 use crate::recipe::DeviceChoice;
@@ -13,7 +12,7 @@ use crate::{
     events::Observer,
     recipe::{OptimizerKind, OptimizerRecipe, Recipe},
     run::warn_of,
-    trainer::check,
+    trainer::{check, initial_embedder},
 };
 
 /// Sizes, work and pairs of a recipe's run.
@@ -110,8 +109,7 @@ pub fn forecast(recipe: &Recipe, observer: &dyn Observer) -> Result<Forecast, Er
     let (plan, slots) = check(&recipe, &labels)?;
     warn_of(&plan, slots, &recipe, observer);
 
-    let embedder =
-        Embedder::new(&recipe.embedder_config(), recipe.seed, &Device::flex().autodiff());
+    let (embedder, _) = initial_embedder(&recipe, &Device::flex().autodiff())?;
     let parameters = embedder.trainable();
     let cost = embedder.cost(spec.channels, spec.size);
     let (batch, dim) = (recipe.batch.classes * recipe.batch.images, recipe.model.embedding_size);

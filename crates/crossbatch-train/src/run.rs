@@ -15,7 +15,7 @@ use crate::{
     recipe::{FORMAT_VERSION, Recipe, Report},
     sinks::{Record, Sinks},
     summary::{MetricSet, Metrics, Summary},
-    trainer::{Trainer, available_bytes},
+    trainer::{Trainer, available_bytes, initial_embedder},
     write_atomically,
 };
 
@@ -69,7 +69,12 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
     recipe.data.channels = Some(spec.channels);
     recipe.data.invert = Some(spec.invert);
     // A run can be used from any folder.
-    let paths = [&mut recipe.data.path, &mut recipe.data.train_list, &mut recipe.data.test_list];
+    let paths = [
+        &mut recipe.data.path,
+        &mut recipe.data.train_list,
+        &mut recipe.data.test_list,
+        &mut recipe.model.weights,
+    ];
     for path in paths.into_iter().flatten() {
         let absolute = std::path::absolute(&path)?;
         // A recipe is text; below a folder whose name is none, the path stays as it was written.
@@ -96,7 +101,10 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
 
     let run = Run { recipe: &recipe, data: &data, folder: &folder, observer };
     let raw = run.raw_pixels()?;
-    let untrained = Embedder::new(&recipe.embedder_config(), recipe.seed, &recipe.device.open()?);
+    let (untrained, report) = initial_embedder(&recipe, &recipe.device.open()?)?;
+    if let Some(report) = report {
+        observer.note(&format!("weights: {report}"));
+    }
     let untrained = run.measure(&untrained, &data.test, "measuring the untrained network")?;
 
     let mut without_memory = None;

@@ -14,7 +14,7 @@ use crossbatch::{
     Memory, MomentumTwin, Objective, ObjectiveConfig, ObjectiveOutput, PairStatistics, Rows,
 };
 use crossbatch_data::{EpochPlan, plan_epoch};
-use crossbatch_models::{Embedder, EmbedderConfig};
+use crossbatch_models::{Embedder, EmbedderConfig, ImportReport, read_weights};
 
 use crate::{
     checkpoint::{self, Position},
@@ -54,7 +54,7 @@ impl<'a> Trainer<'a> {
             return Err(Error::NoSuchStorage { storage });
         }
         let dim = recipe.model.embedding_size;
-        let embedder = Embedder::new(&recipe.embedder_config(), recipe.seed, &device);
+        let (embedder, _) = initial_embedder(recipe, &device)?;
         let step = Step {
             optimizer: optimizer(&recipe.optimizer),
             objective: objective(recipe, data.classes, &device),
@@ -209,6 +209,25 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// The network before its first step: random, or with the backbone's published weights, and what was taken of those.
+///
+/// # Errors
+///
+/// If the weights cannot be read or belong to another network.
+pub(crate) fn initial_embedder(
+    recipe: &Recipe,
+    device: &Device,
+) -> Result<(Embedder, Option<ImportReport>), Error> {
+    let config = recipe.embedder_config();
+    let embedder = Embedder::new(&config, recipe.seed, device);
+    let Some(path) = &recipe.model.weights else { return Ok((embedder, None)) };
+    let wrong = |source| Error::Weights { path: path.clone(), source };
+    let state = read_weights(path).map_err(wrong)?;
+    let (embedder, report) =
+        embedder.import_backbone(&config, &state, recipe.model.grey_from_colour).map_err(wrong)?;
+    Ok((embedder, Some(report)))
+}
+
 /// What is minimised.
 fn objective(recipe: &Recipe, classes: usize, device: &Device) -> Objective {
     let config = ObjectiveConfig {
@@ -321,11 +340,17 @@ impl Recipe {
     /// The network that this recipe trains. Call it on a resolved recipe: `data.channels` left out
     /// means 3 here.
     pub fn embedder_config(&self) -> EmbedderConfig {
+        let model = &self.model;
         EmbedderConfig {
-            backbone: self.model.backbone,
+            backbone: model.backbone,
             channels: self.data.channels.unwrap_or(3),
             size: self.data.image_size,
-            embedding: self.model.embedding_size,
+            embedding: model.embedding_size,
+            pooling: model.pooling.unwrap_or(model.backbone.usual_pooling()),
+            last_stride: model.last_stride,
+            head_norm: model.head_norm,
+            frozen_norm: model.freeze_norm,
+            frozen_stages: model.freeze_stages,
         }
     }
 }

@@ -16,14 +16,17 @@ pub(super) fn settings(
     let mut settings = set.to_vec();
     settings.extend(common.settings());
     if let Some(data) = data {
-        // Written as a TOML string, so that no character of a path is taken for syntax.
-        let text = data.to_str().with_context(|| {
-            format!("cannot use the path {}: a recipe is UTF-8 text; rename it", data.display())
-        })?;
-        let path = serde_json::to_string(text).context("a path is text")?;
-        settings.push(format!("data.path={path}"));
+        settings.push(path_setting("data.path", data)?);
     }
     Ok(settings)
+}
+
+/// `key = "path"`, as a TOML string, so that no character of a path is taken for syntax.
+pub(super) fn path_setting(key: &str, path: &Path) -> anyhow::Result<String> {
+    let text = path.to_str().with_context(|| {
+        format!("cannot use the path {}: a recipe is UTF-8 text; rename it", path.display())
+    })?;
+    Ok(format!("{key}={}", serde_json::to_string(text).context("a path is text")?))
 }
 
 /// Keys that point at somebody's own data.

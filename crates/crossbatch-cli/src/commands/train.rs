@@ -24,7 +24,10 @@ pub(crate) fn run(
     common: &Common,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
-    let settings = recipe::settings(&args.set, args.data.as_deref(), common)?;
+    let mut settings = recipe::settings(&args.set, args.data.as_deref(), common)?;
+    if let Some(weights) = &args.weights {
+        settings.push(recipe::path_setting("model.weights", weights)?);
+    }
     let (recipe, folder) = match &args.resume {
         Some(run) => (resumed(run, &settings)?, run.clone()),
         None => {

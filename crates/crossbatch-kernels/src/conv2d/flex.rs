@@ -12,7 +12,7 @@ impl Conv2dOps for Flex {
         weight: FloatTensor<Self>,
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        if !all_f32(&[&input, &weight]) {
+        if !all_f32(&[&input, &weight]) || !fast(options) {
             return reference::forward::<Self>(input, weight, options);
         }
         let [batch, channels, height, width] = sizes(&input);
@@ -38,7 +38,7 @@ impl Conv2dOps for Flex {
         size: [usize; 2],
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        if !all_f32(&[&gradient, &weight]) {
+        if !all_f32(&[&gradient, &weight]) || !fast(options) {
             return reference::input_gradient::<Self>(gradient, weight, size, options);
         }
         let [batch, filters, ..] = sizes(&gradient);
@@ -63,7 +63,7 @@ impl Conv2dOps for Flex {
         kernel: [usize; 2],
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        if !all_f32(&[&input, &gradient]) {
+        if !all_f32(&[&input, &gradient]) || !fast(options) {
             return reference::weight_gradient::<Self>(input, gradient, kernel, options);
         }
         let [batch, channels, height, width] = sizes(&input);
@@ -81,4 +81,9 @@ impl Conv2dOps for Flex {
         let result = conv::weight_gradient(&shape, values(&input), values(&gradient));
         tensor(result, [filters, channels, kernel[0], kernel[1]])
     }
+}
+
+/// Whether there is a kernel of our own.
+fn fast(options: ConvOptions) -> bool {
+    options.dilation == [1, 1] && options.groups == 1
 }

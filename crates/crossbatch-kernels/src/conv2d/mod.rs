@@ -8,18 +8,22 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-/// How a kernel moves over an image. Dilation and groups are 1.
+/// How a kernel moves over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvOptions {
     /// Rows and columns from one output to the next.
     pub stride: [usize; 2],
     /// Zero rows above and below, zero columns left and right.
     pub padding: [usize; 2],
+    /// Rows and columns of the input from one tap of the kernel to the next.
+    pub dilation: [usize; 2],
+    /// Equal parts of the channels and of the filters, in order: a filter sees its own part of the channels only.
+    pub groups: usize,
 }
 
 impl Default for ConvOptions {
     fn default() -> Self {
-        Self { stride: [1, 1], padding: [0, 0] }
+        Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
     }
 }
 
@@ -30,14 +34,16 @@ impl Default for ConvOptions {
 /// # Shapes
 ///
 /// - input: `[batch, channels, height, width]`
-/// - weight: `[filters, channels, kernel_height, kernel_width]`
+/// - weight: `[filters, channels / groups, kernel_height, kernel_width]`
 /// - bias: `[filters]`
-/// - output: `[batch, filters, (height + 2 · padding − kernel_height) / stride + 1, …]`
+/// - output: `[batch, filters, (height + 2 · padding − extent) / stride + 1, …]`, where a kernel's extent is
+///   `(kernel_height − 1) · dilation + 1`
 ///
 /// # Panics
 ///
-/// If the channels of `input` and `weight` differ, the length of `bias` differs from the filters, a
-/// stride is zero, or the kernel is empty or larger than the padded input.
+/// If the batch is empty, `groups` does not divide channels and filters, the channels of `input` are not `groups`
+/// times those of `weight`, the length of `bias` differs from the filters, a stride or dilation is zero, or the
+/// kernel is empty or its extent larger than the padded input.
 ///
 /// # Example
 ///
@@ -48,7 +54,7 @@ impl Default for ConvOptions {
 /// let device = Device::flex();
 /// let image = Tensor::<4>::ones([1, 1, 3, 3], &device);
 /// let weight = Tensor::<4>::ones([2, 1, 3, 3], &device);
-/// let options = ConvOptions { stride: [1, 1], padding: [1, 1] };
+/// let options = ConvOptions { padding: [1, 1], ..ConvOptions::default() };
 /// let output = conv2d(image, weight, None, options);
 /// assert_eq!(output.dims(), [1, 2, 3, 3]);
 /// ```
@@ -59,17 +65,7 @@ pub fn conv2d(
     bias: Option<Tensor<1>>,
     options: ConvOptions,
 ) -> Tensor<4> {
-    let [_, channels, height, width] = input.dims();
-    let [filters, of_weight, kernel_height, kernel_width] = weight.dims();
-    assert_eq!(channels, of_weight, "input has {channels} channels, weight {of_weight}");
-    for (size, kernel, axis) in [(height, kernel_height, 0), (width, kernel_width, 1)] {
-        let padded = size + 2 * options.padding[axis];
-        assert!(options.stride[axis] > 0, "stride {:?} must not be zero", options.stride);
-        assert!(
-            (1..=padded).contains(&kernel),
-            "kernel of {kernel} must be in 1..={padded}, the padded input"
-        );
-    }
+    check(input.dims(), weight.dims(), bias.as_ref().map(|bias| bias.dims()[0]), options);
     let output = Tensor::from_dispatch(<Dispatch as Conv2dOps>::conv2d_forward(
         input.into_dispatch(),
         weight.into_dispatch(),
@@ -77,11 +73,40 @@ pub fn conv2d(
     ));
     match bias {
         Some(bias) => {
-            let [length] = bias.dims();
-            assert_eq!(length, filters, "bias has {length} elements for {filters} filters");
+            let [filters] = bias.dims();
             output + bias.reshape([1, filters, 1, 1])
         }
         None => output,
+    }
+}
+
+/// Panics, saying why, unless the sizes fit.
+fn check(input: [usize; 4], weight: [usize; 4], bias: Option<usize>, options: ConvOptions) {
+    let [batch, channels, height, width] = input;
+    let [filters, of_weight, kernel_height, kernel_width] = weight;
+    let ConvOptions { stride, padding, dilation, groups } = options;
+    assert!(batch > 0, "convolution of an empty batch: input is {input:?}");
+    assert!(
+        groups > 0 && channels % groups == 0 && filters % groups == 0,
+        "{groups} groups must divide {channels} channels and {filters} filters"
+    );
+    assert_eq!(
+        channels,
+        of_weight * groups,
+        "input has {channels} channels, weight {of_weight} in each of {groups} groups"
+    );
+    assert!(stride[0] > 0 && stride[1] > 0, "stride {stride:?} must not be zero");
+    assert!(dilation[0] > 0 && dilation[1] > 0, "dilation {dilation:?} must not be zero");
+    for (size, kernel, axis) in [(height, kernel_height, 0), (width, kernel_width, 1)] {
+        let padded = size + 2 * padding[axis];
+        let extent = if kernel == 0 { 0 } else { (kernel - 1) * dilation[axis] + 1 };
+        assert!(
+            (1..=padded).contains(&extent),
+            "kernel of {extent} must be in 1..={padded}, the padded input"
+        );
+    }
+    if let Some(length) = bias {
+        assert_eq!(length, filters, "bias has {length} elements for {filters} filters");
     }
 }
 

@@ -12,7 +12,8 @@ use crossbatch_math::pool::{self, PoolShape};
 const LARGEST: usize = 16;
 
 fn shape(batch: usize, channels: usize, input: [usize; 2], options: PoolOptions) -> PoolShape {
-    PoolShape { planes: batch * channels, input, kernel: options.kernel, stride: options.stride }
+    let PoolOptions { kernel, stride, padding, ceil_mode } = options;
+    PoolShape { planes: batch * channels, input, kernel, stride, padding, ceil_mode }
 }
 
 impl PoolOps for Flex {
@@ -20,7 +21,11 @@ impl PoolOps for Flex {
         input: FloatTensor<Self>,
         options: PoolOptions,
     ) -> (FloatTensor<Self>, IntTensor<Self>) {
-        if !all_f32(&[&input]) || options.kernel > LARGEST {
+        if !all_f32(&[&input])
+            || options.kernel > LARGEST
+            || options.padding > 0
+            || options.ceil_mode
+        {
             return reference::forward::<Self>(input, options);
         }
         let [batch, channels, height, width] = sizes(&input);

@@ -7,11 +7,18 @@ use burn::tensor::Shape;
 
 pub(super) fn forward<B: Backend>(
     input: FloatTensor<B>,
-    PoolOptions { kernel, stride }: PoolOptions,
+    PoolOptions { kernel, stride, padding, ceil_mode }: PoolOptions,
 ) -> (FloatTensor<B>, IntTensor<B>) {
     let dtype = get_or_init_device_settings::<B>(&input.device()).int_dtype;
-    let result =
-        B::max_pool2d_with_indices(input, [kernel; 2], [stride; 2], [0; 2], [1; 2], false, dtype);
+    let result = B::max_pool2d_with_indices(
+        input,
+        [kernel; 2],
+        [stride; 2],
+        [padding; 2],
+        [1; 2],
+        ceil_mode,
+        dtype,
+    );
     (result.output, result.indices)
 }
 
@@ -19,7 +26,7 @@ pub(super) fn gradient<B: Backend>(
     gradient: FloatTensor<B>,
     places: IntTensor<B>,
     size: [usize; 2],
-    PoolOptions { kernel, stride }: PoolOptions,
+    PoolOptions { kernel, stride, padding, ceil_mode }: PoolOptions,
 ) -> FloatTensor<B> {
     let shape = gradient.shape();
     let shape = Shape::new([shape[0], shape[1], size[0], size[1]]);
@@ -29,9 +36,9 @@ pub(super) fn gradient<B: Backend>(
         input,
         [kernel; 2],
         [stride; 2],
-        [0; 2],
+        [padding; 2],
         [1; 2],
-        false,
+        ceil_mode,
         gradient,
         places,
     )

@@ -300,44 +300,68 @@ unsafe fn compare<L: Lanes, const R: usize, const V: usize>(
     let rows = R.min(work.left_block.end - row);
     // SAFETY: loads of whole vectors from slices and arrays of that length.
     unsafe {
-        let vector = |values: &[i32], at: usize, default: i32| {
+        let load = |values: &[i32], at: usize, default: i32| {
             if values.is_empty() {
                 L::splat(default)
             } else {
                 L::load(values[at..at + PANEL].as_ptr())
             }
         };
+        let valid = |panel: usize| match work.right_block.end - panel * PANEL {
+            lanes @ 0..PANEL => (1u32 << lanes) - 1,
+            _ => 0xffff,
+        };
+        let first = panels.start;
+        // A bit a vector; R x V are 24 at most.
+        let (mut left_hits, mut right_hits) = (0u32, 0u32);
         for (v, panel) in panels.enumerate() {
-            let column = panel * PANEL;
-            let valid = match work.right_block.end - column {
-                lanes @ 0..PANEL => (1u32 << lanes) - 1,
-                _ => 0xffff,
-            };
-            let right_offset = vector(right.offsets, column, 0);
+            let (column, valid) = (panel * PANEL, valid(panel));
+            let right_offset = load(right.offsets, column, 0);
             let bands = right.bands.map_or(&[][..], |bands| &bands.floor);
-            let right_floor = vector(bands, column, i32::MAX);
+            let right_floor = load(bands, column, i32::MAX);
             for r in 0..rows {
                 let product = L::load(products[r][v].as_ptr());
                 let of_left = product.minus(right_offset);
                 let of_right = product.minus(L::splat(offsets[r]));
                 let left_passes = of_left.greater(L::splat(floors[r])) & valid;
                 let right_passes = of_right.greater(right_floor);
-                if left_passes | right_passes == 0 {
-                    continue;
-                }
-                if let Some(bands) = left.bands
-                    && left_passes != 0
-                {
-                    above_left(work, bands, row + r, column, of_left, valid, scratch);
-                }
-                if let Some(bands) = right.bands
-                    && right_passes != 0
-                {
-                    above_right(work, bands, row + r, panel, of_right, scratch);
-                }
+                // Whether a vector passes is hard to foresee: marks of all of them first, without a branch.
+                let mark = v * R + r;
+                left_hits |= u32::from(left_passes != 0) << mark;
+                right_hits |= u32::from(right_passes != 0) << mark;
+            }
+        }
+        let vector = |mark: u32| {
+            let (v, r) = (mark as usize / R, mark as usize % R);
+            (r, first + v, L::load(products[r][v].as_ptr()))
+        };
+        if let Some(bands) = left.bands {
+            for mark in ones(left_hits) {
+                let (r, panel, product) = vector(mark);
+                let (column, valid) = (panel * PANEL, valid(panel));
+                let x = product.minus(load(right.offsets, column, 0));
+                above_left(work, bands, row + r, column, x, valid, scratch);
+            }
+        }
+        if let Some(bands) = right.bands {
+            for mark in ones(right_hits) {
+                let (r, panel, product) = vector(mark);
+                let x = product.minus(L::splat(offsets[r]));
+                above_right(work, bands, row + r, panel, x, scratch);
             }
         }
     }
+}
+
+/// The places of the ones in `mask`, ascending.
+#[inline(always)]
+fn ones(mut mask: u32) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let place = mask.trailing_zeros();
+        let any = mask != 0;
+        mask &= mask.wrapping_sub(1);
+        any.then_some(place)
+    })
 }
 
 /// Counts products `x` of one left row for its bands.

@@ -1,5 +1,5 @@
 use burn::{module::Module, tensor::Tensor};
-use crossbatch_kernels::max_pool2d;
+use crossbatch_kernels::{PoolOptions, max_pool2d};
 
 use crate::{
     cost::Tally,
@@ -8,7 +8,8 @@ use crate::{
 };
 
 /// Four blocks of 3x3 convolution (64 channels, no bias), BatchNorm and ReLU, with 2x2 max-pooling
-/// after the first three; the output is flattened.
+/// after the first three; the output is flattened
+/// unless another pooling is asked for.
 ///
 /// 28 x 28 images end in 64 x 3 x 3 = 576 features.
 ///
@@ -27,33 +28,30 @@ struct Block {
     norm: BatchNorm2d,
 }
 
-const WIDTH: usize = 64;
-const BLOCKS: usize = 4;
+pub(super) const WIDTH: usize = 64;
+pub(super) const BLOCKS: usize = 4;
 
 impl Conv4 {
-    pub(crate) fn new(init: &mut Initializer<'_>, channels: usize) -> Self {
+    pub(crate) fn new(init: &mut Initializer<'_>, channels: usize, frozen: usize) -> Self {
         let blocks = (0..BLOCKS)
-            .map(|index| Block {
-                conv: Conv2d::new(init, if index == 0 { channels } else { WIDTH }, WIDTH, 3),
-                norm: BatchNorm2d::new(init, WIDTH, true),
+            .map(|index| {
+                init.freeze(index < frozen);
+                Block {
+                    conv: Conv2d::new(init, if index == 0 { channels } else { WIDTH }, WIDTH, 3),
+                    norm: BatchNorm2d::new(init, WIDTH, true),
+                }
             })
             .collect();
         Self { blocks }
     }
 
-    pub(crate) fn features(size: usize) -> usize {
-        let side = size / 2 / 2 / 2;
-        WIDTH * side * side
-    }
-
-    /// Images `[B, C, S, S]` to features `[B, F]`.
-    pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+    /// Images `[B, C, S, S]` to features `[B, 64, S / 8, S / 8]`.
+    pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<4> {
         let last = self.blocks.len() - 1;
-        let features = self.blocks.iter().enumerate().fold(images, |features, (index, block)| {
+        self.blocks.iter().enumerate().fold(images, |features, (index, block)| {
             let features = block.norm.forward(block.conv.forward(features), mode);
-            if index < last { max_pool2d(features, 2, 2) } else { features }
-        });
-        features.flatten(1, 3)
+            if index < last { max_pool2d(features, PoolOptions::new(2, 2)) } else { features }
+        })
     }
 
     pub(crate) fn tally(&self, tally: &mut Tally) {
@@ -62,7 +60,7 @@ impl Conv4 {
             tally.conv(&block.conv);
             tally.norm(&block.norm);
             if index < last {
-                tally.pool(2);
+                tally.max_pool(PoolOptions::new(2, 2));
             }
         }
     }

@@ -57,18 +57,24 @@ fn list(arrays: &[(String, Array)]) -> String {
     text
 }
 
-/// All that a container says about its vectors.
+/// All that a container says about its vectors, and themselves where `values` are wanted.
 pub(super) fn read(
     container: &mut dyn Container,
+    values: bool,
     place: Place<'_>,
 ) -> Result<Embeddings, FileError> {
     let vectors = find_vectors(container, place)?;
     let (name, array) = container.arrays()[vectors].clone();
     let at = format!("`{name}`");
     let (rows, dim) = array.vector_shape(place.at(&at))?;
-    let values = array.read_vectors(&mut container.open(vectors)?, place.at(&at))?;
-    let names = read_names(container, rows, place)?;
-    let mut embeddings = Embeddings::checked(values, dim, names, place.at(&at))?;
+    let mut embeddings = if values {
+        let values = array.read_vectors(&mut container.open(vectors)?, place.at(&at))?;
+        let names = read_names(container, rows, place)?;
+        Embeddings::checked(values, dim, names, place.at(&at))?
+    } else {
+        let names = read_names(container, rows, place)?;
+        Embeddings { names, ..Embeddings::without_vectors(rows, dim, place.at(&at))? }
+    };
 
     let texts = column_texts(container, place)?;
     for index in 0..container.arrays().len() {

@@ -7,8 +7,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FileError, FileFormat, array::Array, error::Place, npy, safetensors::Tensors};
-use crate::RowSource;
+use super::{
+    FileError, FileFormat,
+    array::{Array, Element},
+    error::Place,
+    npy,
+    safetensors::Tensors,
+};
+use crate::{Precision, RowSource};
+
+/// What is wrong with other formats, and what to do.
+pub(super) const PACKED: &str = "its rows cannot be read where they lie";
+pub(super) const IN_PLACE: &str = "expected .safetensors or .npy: convert it";
+
+/// Values that are converted at once.
+const PIECE: usize = 1 << 16;
 
 /// Vectors `[N, D]` of a `.safetensors` or `.npy` file that are read where they lie, a few rows at a time: a gallery larger
 /// than memory. Labels and names are read with [`Labels::read`](super::Labels::read).
@@ -58,8 +71,7 @@ impl FileRows {
                 (file, array, start)
             }
             _ => {
-                let found = "its rows cannot be read where they lie";
-                return Err(place.error(found, "expected .safetensors or .npy: convert it"));
+                return Err(place.error(PACKED, IN_PLACE));
             }
         };
         let (rows, dim) = array.vector_shape(place)?;
@@ -73,11 +85,19 @@ impl FileRows {
     }
 
     fn fill(&self, rows: Range<usize>, out: &mut [f32]) -> io::Result<()> {
-        let row_bytes = self.dim * self.array.element.width();
-        let mut bytes = vec![0; rows.len() * row_bytes];
-        let at = self.start + (rows.start * row_bytes) as u64;
-        read_exact_at(&self.file, &mut bytes, at)?;
-        self.array.decode(&bytes, out);
+        let width = self.array.element.width();
+        let start = self.start + (rows.start * self.dim * width) as u64;
+        let plain = self.array.element == Element::F32 && !self.array.big_endian;
+        if plain && cfg!(target_endian = "little") {
+            read_exact_at(&self.file, bytemuck::cast_slice_mut(out), start)?;
+        } else {
+            let mut bytes = vec![0; out.len().min(PIECE) * width];
+            for (i, out) in out.chunks_mut(PIECE).enumerate() {
+                let bytes = &mut bytes[..out.len() * width];
+                read_exact_at(&self.file, bytes, start + (i * PIECE * width) as u64)?;
+                self.array.decode(bytes, out);
+            }
+        }
         match out.iter().position(|value| !value.is_finite()) {
             None => Ok(()),
             Some(at) => Err(io::Error::other(format!(
@@ -97,6 +117,14 @@ impl RowSource for FileRows {
 
     fn dim(&self) -> usize {
         self.dim
+    }
+
+    fn precision(&self) -> Precision {
+        match self.array.element {
+            Element::F16 => Precision::F16,
+            Element::Bf16 => Precision::Bf16,
+            _ => Precision::F32,
+        }
     }
 
     fn read(&self, rows: Range<usize>, out: &mut [f32]) -> io::Result<()> {

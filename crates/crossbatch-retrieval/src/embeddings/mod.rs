@@ -14,6 +14,7 @@ mod text;
 use std::{
     collections::BTreeMap,
     io::{self, Write},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -21,7 +22,7 @@ pub use error::FileError;
 pub use file_rows::FileRows;
 pub use labels::Labels;
 
-use crate::{Error, Similarity, Values, Vectors, files::replace_file};
+use crate::{Error, Precision, RowSource, Similarity, Values, Vectors, files::replace_file};
 use error::Place;
 
 /// Vectors `[N, D]` with their labels, names and further columns, as they are kept in files.
@@ -118,6 +119,21 @@ impl Embeddings {
         })
     }
 
+    /// Of vectors that stay in their file.
+    fn without_vectors(rows: usize, dim: usize, place: Place<'_>) -> Result<Self, FileError> {
+        check_rows(rows, place)?;
+        Ok(Self {
+            values: Values::F32(Vec::new()),
+            rows,
+            dim,
+            labels: None,
+            names: None,
+            columns: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            origin: None,
+        })
+    }
+
     /// Values from a file, whose errors name it and the row.
     fn checked(
         values: Values,
@@ -126,11 +142,10 @@ impl Embeddings {
         place: Place<'_>,
     ) -> Result<Self, FileError> {
         match Self::new(values, dim) {
-            Ok(made) if made.rows > u32::MAX as usize => {
-                Err(place
-                    .error(format!("{} rows", made.rows), "expected fewer than 2^32: split it"))
+            Ok(made) => {
+                check_rows(made.rows, place)?;
+                Ok(Self { names, ..made })
             }
-            Ok(made) => Ok(Self { names, ..made }),
             Err(Error::NotFinite { row, column, value }) => {
                 let name = names.as_ref().and_then(|names| names.get(row));
                 let name = name.map_or_else(String::new, |name| format!(" ({name})"));
@@ -151,10 +166,27 @@ impl Embeddings {
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let format = known_format(path)?;
         let mut read = match format {
-            FileFormat::Safetensors => safetensors::read(path),
+            FileFormat::Safetensors => safetensors::read(path, true),
             FileFormat::Npy => npy::read(path),
             FileFormat::Npz => npz::read(path),
             FileFormat::Csv => csv::read(path),
+        }?;
+        read.origin = Some((path.to_owned(), format));
+        Ok(read)
+    }
+
+    /// Reads all but the vectors of a `.safetensors` or `.npy` file, which [`FileRows`] reads where they lie: as after
+    /// [`Embeddings::take_vectors`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Embeddings::read`]; other formats are read whole or not at all.
+    pub fn read_rest(path: &Path) -> Result<Self, FileError> {
+        let format = known_format(path)?;
+        let mut read = match format {
+            FileFormat::Safetensors => safetensors::read(path, false),
+            FileFormat::Npy => npy::read_rest(path),
+            _ => Err(Place::file(path).error(file_rows::PACKED, file_rows::IN_PLACE)),
         }?;
         read.origin = Some((path.to_owned(), format));
         Ok(read)
@@ -328,6 +360,27 @@ impl Embeddings {
     }
 }
 
+/// Vectors in memory, as a side of a search whose other side is not. Reading panics once they are
+/// [taken](Embeddings::take_vectors).
+impl RowSource for Embeddings {
+    fn len(&self) -> usize {
+        self.rows
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn precision(&self) -> Precision {
+        self.values.precision()
+    }
+
+    fn read(&self, rows: Range<usize>, out: &mut [f32]) -> io::Result<()> {
+        out.copy_from_slice(&self.values.range(rows.start * self.dim..rows.end * self.dim));
+        Ok(())
+    }
+}
+
 impl Labels {
     /// Reads the labels of rows whose vectors are in another file.
     ///
@@ -351,6 +404,14 @@ impl Labels {
             )),
         }
     }
+}
+
+/// Checks that indices can name the rows of a file.
+fn check_rows(rows: usize, place: Place<'_>) -> Result<(), FileError> {
+    if rows > u32::MAX as usize {
+        return Err(place.error(format!("{rows} rows"), "expected fewer than 2^32: split it"));
+    }
+    Ok(())
 }
 
 /// The format of a file that is to be read or written.

@@ -152,6 +152,14 @@ pub(super) fn read(path: &Path) -> Result<Embeddings, FileError> {
     Embeddings::checked(array.read_vectors(&mut file, place)?, dim, None, place)
 }
 
+/// What a file says of its vectors, without them.
+pub(super) fn read_rest(path: &Path) -> Result<Embeddings, FileError> {
+    let (array, _) = locate(&mut fs_err::File::open(path)?, path)?;
+    let place = Place::file(path);
+    let (rows, dim) = array.vector_shape(place)?;
+    Embeddings::without_vectors(rows, dim, place)
+}
+
 /// Labels `[N]`.
 pub(super) fn read_labels(path: &Path) -> Result<Labels, FileError> {
     let mut file = fs_err::File::open(path)?;

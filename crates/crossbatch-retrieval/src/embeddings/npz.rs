@@ -109,7 +109,7 @@ impl<R: Read> Read for Checked<R> {
 
 /// Vectors with their labels, names and further columns.
 pub(super) fn read(path: &Path) -> Result<Embeddings, FileError> {
-    container::read(&mut Npz::open(path)?, Place::file(path))
+    container::read(&mut Npz::open(path)?, true, Place::file(path))
 }
 
 /// The array `labels`, or the only one.

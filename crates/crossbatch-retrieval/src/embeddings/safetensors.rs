@@ -138,10 +138,10 @@ fn element(dtype: Dtype) -> Option<Element> {
     })
 }
 
-/// Vectors with their labels, names and further columns.
-pub(super) fn read(path: &Path) -> Result<Embeddings, FileError> {
+/// Labels, names and further columns, and the vectors where `values` are wanted.
+pub(super) fn read(path: &Path, values: bool) -> Result<Embeddings, FileError> {
     let mut file = Tensors::open(path)?;
-    let mut embeddings = container::read(&mut file, Place::file(path))?;
+    let mut embeddings = container::read(&mut file, values, Place::file(path))?;
     embeddings.metadata.remove(VERSION_KEY);
     Ok(embeddings)
 }

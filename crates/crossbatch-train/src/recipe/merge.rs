@@ -75,6 +75,9 @@ pub enum RecipeError {
     /// An option of a loss or a miner is out of its range, or they do not go together.
     #[error("[loss]: {0}")]
     Loss(crossbatch::OptionError),
+    /// Options of the network that do not go together.
+    #[error("[model]: {0}")]
+    Model(String),
     /// `--set` without `key=value`.
     #[error("`--set {0}` is not of the form key=value, such as `--set memory.size=9640`")]
     Set(String),
@@ -288,6 +291,8 @@ fn schema() -> Vec<String> {
     full.data.test_list = Some("x".into());
     full.data.channels = Some(1);
     full.data.invert = Some(true);
+    full.model.pooling = Some(crossbatch_models::Pooling::Average);
+    full.model.weights = Some("x".into());
     full.memory.size = MemorySize::Count(0);
     full.memory.half_life = Some(1.0);
     full.memory.window = Some(1);

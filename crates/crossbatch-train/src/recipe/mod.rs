@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use crossbatch_data::{GlyphsConfig, Kind, Sampler};
-use crossbatch_models::BackboneKind;
+use crossbatch_models::{BackboneKind, Pooling};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -182,15 +182,41 @@ impl Default for DataRecipe {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct ModelRecipe {
-    /// `"conv4"`. Default `"conv4"`.
+    /// A name that [`BackboneKind`] knows. Default `"conv4"`.
     pub backbone: BackboneKind,
     /// Numbers in an embedding. Default 128.
     pub embedding_size: usize,
+    /// How features become a row. Left out: `"flatten"` for `conv4`, else `"average"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
+    /// Stride of a residual network's last layer, 1 or 2. Default 2.
+    pub last_stride: usize,
+    /// Whether a layer normalisation comes before the linear layer. Default false.
+    pub head_norm: bool,
+    /// Whether batch normalisations keep their statistics, scales and shifts. Default false.
+    pub freeze_norm: bool,
+    /// Stages of the backbone that are not trained, from the input on. Default 0.
+    pub freeze_stages: usize,
+    /// Weights that the backbone starts from: a PyTorch or safetensors file. Left out: random ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// Whether a network for one channel takes the sum over the three of `weights`. Default false.
+    pub grey_from_colour: bool,
 }
 
 impl Default for ModelRecipe {
     fn default() -> Self {
-        Self { backbone: BackboneKind::Conv4, embedding_size: 128 }
+        Self {
+            backbone: BackboneKind::Conv4,
+            embedding_size: 128,
+            pooling: None,
+            last_stride: 2,
+            head_norm: false,
+            freeze_norm: false,
+            freeze_stages: 0,
+            weights: None,
+            grey_from_colour: false,
+        }
     }
 }
 
@@ -411,6 +437,7 @@ impl Recipe {
             text(&self.model.embedding_size),
             "from 1 to 65536",
         )?;
+        self.embedder_config().check().map_err(RecipeError::Model)?;
         rule(
             self.batch.classes >= 2,
             "batch.classes",

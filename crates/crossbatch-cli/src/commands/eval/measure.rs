@@ -4,8 +4,9 @@ use std::{sync::atomic::AtomicBool, time::Instant};
 
 use anyhow::bail;
 use crossbatch_retrieval::{
-    Bootstrap, Column, Confusion, HardQuery, Ignore, Interval, MetricsConfig, Options, Relation,
-    Scores, Units, Vectors, confusions, nearest, worst_queries,
+    Bootstrap, Column, Confusion, Error, HardQuery, Ignore, Interval, MetricsConfig, Neighbours,
+    Options, Relation, Scores, Units, Vectors, confusions, nearest, nearest_sources, rank_sources,
+    worst_queries,
 };
 use crossbatch_train::{Metrics, Observer};
 
@@ -14,7 +15,11 @@ use super::{
     post,
     subject::Subject,
 };
-use crate::{args::EvalArgs, printer::Printer};
+use crate::{
+    args::EvalArgs,
+    memory::{self, Budget},
+    printer::Printer,
+};
 
 /// Neighbours of a worst query that a sheet shows.
 const SHOWN: usize = 10;
@@ -54,6 +59,40 @@ pub(super) fn measure(
     let rules = rules(subject, args)?;
     let within = subject.gallery.is_none();
     post::check(&args.post, within)?;
+    // With each metric of each query.
+    let held = 200 * subject.queries.len()
+        + memory::held(&subject.queries)
+        + subject.gallery.as_ref().map_or(0, memory::held);
+    let explained = |error| memory::explained(error, held);
+    let silent = Options::default().with_cancel(stop);
+    let silent = Budget::new(args.memory_budget).limit(silent, held, subject.streams())?;
+    let progress = |done, total| printer.progress("measuring", done, total);
+    let config = MetricsConfig { recall_at: Metrics::cuts(&args.recall) };
+    if subject.streams() {
+        let [queries, gallery] = subject.sources();
+        let ignore = ignore(within, &rules);
+        let relation = Relation::new(&labels[0], &labels[1]).ignoring(ignore.clone());
+        let options = silent.with_progress(&progress);
+        let ranking = rank_sources(queries, gallery, subject.similarity, &relation, &options)
+            .map_err(explained)?;
+        let scores = Scores::of(&ranking, &config.metrics())?;
+        let seconds = start.elapsed().as_secs_f64();
+        let first = || nearest_sources(queries, gallery, subject.similarity, 1, &ignore, &silent);
+        let confused = confused(args, first, &labels).map_err(explained)?;
+        let intervals = intervals(args, &scores, &labels[0], seed)?;
+        let [query_codes, gallery_codes] = labels;
+        return Ok(Measured {
+            scores,
+            intervals,
+            query_codes,
+            gallery_codes,
+            worst: None,
+            neighbours: Vec::new(),
+            confused,
+            extras: Vec::new(),
+            seconds,
+        });
+    }
     let similarity = subject.similarity;
     let sides = post::Sides {
         queries: subject.queries.take_vectors(similarity)?,
@@ -64,17 +103,14 @@ pub(super) fn measure(
     };
     let ignore = ignore(within, &rules);
     let relation = Relation::new(&labels[0], &labels[1]).ignoring(ignore.clone());
-    let silent = Options::default().with_cancel(stop);
     let sides = sides.apply(&args.post, args.learn_from.as_deref(), &ignore, &silent)?;
-    let progress = |done, total| printer.progress("measuring", done, total);
     let options = silent.with_progress(&progress);
-    let ranking = sides.rank(&args.post, &relation, &options)?;
+    let ranking = sides.rank(&args.post, &relation, &options).map_err(explained)?;
     let (queries, gallery) = (&sides.queries, sides.gallery());
-    let config = MetricsConfig { recall_at: Metrics::cuts(&args.recall) };
     let scores = Scores::of(&ranking, &config.metrics())?;
     let seconds = start.elapsed().as_secs_f64();
 
-    let intervals = args.ci.then(|| scores.intervals(Units::Classes(&labels[0]), &bootstrap(seed)));
+    let intervals = intervals(args, &scores, &labels[0], seed)?;
     let worst = args
         .worst
         .map(|count| worst_queries(queries, gallery, &relation, &ranking, count, &silent));
@@ -83,15 +119,7 @@ pub(super) fn measure(
         (Some(_), Some(worst)) => neighbours(queries, gallery, within, worst, &rules, &silent)?,
         _ => Vec::new(),
     };
-    let confused = match args.confused {
-        None => None,
-        Some(count) => {
-            let first = nearest(queries, gallery, 1, &ignore, &silent)?;
-            let mut found = confusions(&first, &labels[0], &labels[1])?;
-            found.truncate(count);
-            Some(found)
-        }
-    };
+    let confused = confused(args, || nearest(queries, gallery, 1, &ignore, &silent), &labels)?;
     let both = Sides {
         queries,
         query_codes: &labels[0],
@@ -102,7 +130,7 @@ pub(super) fn measure(
     let [query_codes, gallery_codes] = labels;
     Ok(Measured {
         scores,
-        intervals: intervals.transpose()?,
+        intervals,
         query_codes,
         gallery_codes,
         worst,
@@ -111,6 +139,28 @@ pub(super) fn measure(
         extras,
         seconds,
     })
+}
+
+/// The intervals, where they are asked for.
+fn intervals(
+    args: &EvalArgs,
+    scores: &Scores,
+    labels: &[u32],
+    seed: Option<u64>,
+) -> Result<Option<Vec<Interval>>, Error> {
+    args.ci.then(|| scores.intervals(Units::Classes(labels), &bootstrap(seed))).transpose()
+}
+
+/// The classes taken for others most often by the `first` neighbours, where they are asked for.
+fn confused(
+    args: &EvalArgs,
+    first: impl Fn() -> Result<Neighbours, Error>,
+    labels: &[Vec<u32>; 2],
+) -> Result<Option<Vec<Confusion>>, Error> {
+    let Some(count) = args.confused else { return Ok(None) };
+    let mut found = confusions(&first()?, &labels[0], &labels[1])?;
+    found.truncate(count);
+    Ok(Some(found))
 }
 
 /// A rule: columns that must all agree for an item to be left out.

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use anyhow::bail;
 use crossbatch_data::{Dataset, Split};
-use crossbatch_retrieval::{Embeddings, FileFormat, Labels, Similarity};
+use crossbatch_retrieval::{Embeddings, FileFormat, FileRows, Labels, RowSource, Similarity};
 use crossbatch_train::{LoadedSplit, Observer, Recipe, Report, RunFolder, TrainingData, embed};
 
 use crate::{
     args::{Common, EvalArgs, SimilarityArg},
     commands::report,
     images::identity,
+    memory::{Budget, Rows},
     printer::Printer,
 };
 
@@ -25,6 +26,8 @@ pub(super) struct Subject {
     pub(super) queries: Embeddings,
     /// `None` where the queries search each other.
     pub(super) gallery: Option<Embeddings>,
+    /// The vectors of queries and gallery that stay in their files.
+    pub(super) files: [Option<FileRows>; 2],
     pub(super) similarity: Similarity,
     pub(super) images: Option<RunImages>,
 }
@@ -39,6 +42,23 @@ pub(super) struct RunImages {
 impl Subject {
     pub(super) fn labels(&self) -> anyhow::Result<&Labels> {
         labels(&self.queries)
+    }
+
+    /// Whether vectors stay in their files.
+    pub(super) fn streams(&self) -> bool {
+        self.files.iter().any(Option::is_some)
+    }
+
+    /// The vectors of queries and gallery as they are stored.
+    pub(super) fn sources(&self) -> [&dyn RowSource; 2] {
+        fn side<'a>(file: &'a Option<FileRows>, rows: &'a Embeddings) -> &'a dyn RowSource {
+            match file {
+                Some(file) => file,
+                None => rows,
+            }
+        }
+        let queries = side(&self.files[0], &self.queries);
+        [queries, self.gallery.as_ref().map_or(queries, |rows| side(&self.files[1], rows))]
     }
 
     /// The gallery, which may be the queries themselves.
@@ -103,47 +123,88 @@ pub(super) fn all<'a>(
 ) -> Vec<Open<'a>> {
     let mut subjects: Vec<Open<'a>> = Vec::new();
     if let (Some(query), Some(gallery), None) = (&args.query, &args.gallery, &args.embeddings) {
-        subjects.push(Box::new(move || two_files(args, query, gallery)));
+        subjects.push(Box::new(move || two_files(args, query, gallery, printer)));
     }
     if let Some(path) = &args.embeddings {
-        subjects.push(Box::new(move || one_file(args, path)));
+        subjects.push(Box::new(move || one_file(args, path, printer)));
     }
     for path in &args.inputs {
         subjects.push(Box::new(move || {
-            if is_file(path) { one_file(args, path) } else { run(args, path, common, printer) }
+            if is_file(path) {
+                one_file(args, path, printer)
+            } else {
+                run(args, path, common, printer)
+            }
         }));
     }
     subjects
 }
 
 /// A file whose rows search each other, or whose queries and gallery a column tells apart.
-fn one_file(args: &EvalArgs, path: &Path) -> anyhow::Result<Subject> {
-    let rows = read(path, args.labels.as_deref(), args)?;
+fn one_file(args: &EvalArgs, path: &Path, printer: &Printer) -> anyhow::Result<Subject> {
+    let streams = streams(&[path], args, printer)?;
+    let Rows { known: rows, file } = read(path, args.labels.as_deref(), streams, args)?;
+    if file.is_some() && args.query.is_some() {
+        bail!("{}", whole("--query COLUMN=VALUE"));
+    }
     let (queries, gallery) = match (&args.query, &args.gallery) {
         (Some(query), Some(gallery)) => (part(&rows, query)?, Some(part(&rows, gallery)?)),
         _ => (rows, None),
     };
-    subject(path, queries, gallery, args)
+    subject(path, queries, gallery, [file, None], args)
 }
 
-fn two_files(args: &EvalArgs, query: &Path, gallery: &Path) -> anyhow::Result<Subject> {
-    let queries = read(query, args.query_labels.as_deref(), args)?;
-    let gallery = read(gallery, args.gallery_labels.as_deref(), args)?;
-    subject(query, queries, Some(gallery), args)
+fn two_files(
+    args: &EvalArgs,
+    query: &Path,
+    gallery: &Path,
+    printer: &Printer,
+) -> anyhow::Result<Subject> {
+    let streams = streams(&[query, gallery], args, printer)?;
+    let queries = read(query, args.query_labels.as_deref(), streams, args)?;
+    let gallery = read(gallery, args.gallery_labels.as_deref(), streams, args)?;
+    let files = [queries.file, gallery.file];
+    subject(query, queries.known, Some(gallery.known), files, args)
+}
+
+/// Whether vectors stay in these files; an error where what was asked for needs them in memory.
+fn streams(files: &[&Path], args: &EvalArgs, printer: &Printer) -> anyhow::Result<bool> {
+    let in_place = |path: &&&Path| {
+        matches!(FileFormat::of(path), Some(FileFormat::Safetensors | FileFormat::Npy))
+    };
+    if !files.iter().any(|path| in_place(&path))
+        || !Budget::new(args.memory_budget).streams(files, printer)
+    {
+        return Ok(false);
+    }
+    let asked = [
+        ("--post", !args.post.is_empty()),
+        ("--worst", args.worst.is_some()),
+        ("--cluster", args.cluster),
+        ("--verification", args.verification),
+        ("--health", args.health),
+        ("--save-embeddings", args.save_embeddings.is_some()),
+    ];
+    match asked.iter().find(|(_, given)| *given) {
+        Some((option, _)) => bail!("{}", whole(option)),
+        None => Ok(true),
+    }
+}
+
+fn whole(option: &str) -> String {
+    format!(
+        "`{option}` needs all vectors in memory, where they do not fit; leave it out, or give a larger --memory-budget"
+    )
 }
 
 fn subject(
     path: &Path,
     queries: Embeddings,
     gallery: Option<Embeddings>,
+    files: [Option<FileRows>; 2],
     args: &EvalArgs,
 ) -> anyhow::Result<Subject> {
-    let similarity = match args.similarity {
-        Some(SimilarityArg::Cosine) => Similarity::Cosine,
-        Some(SimilarityArg::Dot) => Similarity::Dot,
-        Some(SimilarityArg::Euclidean) => Similarity::Euclidean,
-        None => queries.similarity().unwrap_or_default(),
-    };
+    let similarity = SimilarityArg::or_of(args.similarity, &queries);
     let name = path.display().to_string();
     let title = match &gallery {
         None => format!("{name} · {} vectors", queries.len()),
@@ -157,13 +218,19 @@ fn subject(
         title,
         queries,
         gallery,
+        files,
         similarity,
         images: None,
     })
 }
 
-fn read(path: &Path, labels: Option<&Path>, args: &EvalArgs) -> anyhow::Result<Embeddings> {
-    let mut rows = Embeddings::read(path)?;
+fn read(
+    path: &Path,
+    labels: Option<&Path>,
+    streams: bool,
+    args: &EvalArgs,
+) -> anyhow::Result<Rows> {
+    let Rows { known: mut rows, file } = Rows::read(path, streams)?;
     if let Some(file) = labels {
         let labels = Labels::read(file)?;
         if labels.len() != rows.len() {
@@ -181,7 +248,7 @@ fn read(path: &Path, labels: Option<&Path>, args: &EvalArgs) -> anyhow::Result<E
         let labels = column(&rows, name)?.clone();
         rows = rows.with_labels(labels)?;
     }
-    Ok(rows)
+    Ok(Rows { known: rows, file })
 }
 
 /// The rows that `COLUMN=VALUE` names.
@@ -255,6 +322,7 @@ fn run(
         title: format!("{} test · {} images", dataset.kind, test.images.len()),
         queries,
         gallery: None,
+        files: [None, None],
         similarity: Similarity::Cosine,
         images: Some(RunImages { dataset, samples }),
     })

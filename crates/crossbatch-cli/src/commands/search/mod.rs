@@ -1,6 +1,8 @@
 //! `crossbatch search`
 
-use std::{collections::HashMap, path::Path};
+mod files;
+
+use std::{collections::HashMap, path::Path, process::ExitCode};
 
 use anyhow::bail;
 use crossbatch_retrieval::{Exclude, Similarity, Vectors, search};
@@ -17,14 +19,26 @@ use crate::{
     target,
 };
 
-pub(crate) fn run(args: &SearchArgs, common: &Common, printer: &Printer) -> anyhow::Result<()> {
+pub(crate) fn run(
+    args: &SearchArgs,
+    common: &Common,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
     if args.top == 0 {
         bail!("cannot use `--top 0`; give the number of neighbours to show, at least 1");
     }
+    match &args.run {
+        Some(run) => images(run, args, common, printer).map(|()| ExitCode::SUCCESS),
+        None => files::run(args, common, printer),
+    }
+}
+
+/// Searches by a run's network.
+fn images(run: &Path, args: &SearchArgs, common: &Common, printer: &Printer) -> anyhow::Result<()> {
     if let Some(sheet) = &args.sheet {
         target::check_png(sheet)?;
     }
-    let (recipe, model, _) = open_model(&args.run, args.weights, common)?;
+    let (recipe, model, _) = open_model(run, args.weights, common)?;
     let kind = recipe.data.kind;
     let (gallery, queries) = (gather(&args.gallery, kind)?, gather(&args.query, kind)?);
     let embed = |items, what| embed_items(&model, items, what, common.verbose, printer);
@@ -75,11 +89,11 @@ fn nearest<'a>(
         // An image of the gallery is called there what its neighbours are called.
         let label = own.iter().find_map(|&index| gallery.items[index].label.as_deref());
         Answer {
-            name: &query.name,
+            name: (&query.name).into(),
             label: label.or(query.label.as_deref()),
             neighbours: neighbours
                 .map(|(index, &similarity)| Neighbour {
-                    name: &gallery.items[index].name,
+                    name: (&gallery.items[index].name).into(),
                     label: gallery.items[index].label.as_deref(),
                     similarity: similarity.clamp(-1.0, 1.0),
                     index,
@@ -87,8 +101,11 @@ fn nearest<'a>(
                 .collect(),
         }
     };
-    let answers =
-        Answers { format_version: 1, queries: selves.iter().enumerate().map(answer).collect() };
+    let answers = Answers {
+        format_version: 1,
+        what: "image",
+        queries: selves.iter().enumerate().map(answer).collect(),
+    };
 
     if hidden > 0 {
         printer.note(&format!(
@@ -117,6 +134,7 @@ fn selves(queries: &Embedded, gallery: &Embedded) -> Vec<Vec<usize>> {
     queries.items.iter().map(|item| own(&item.listed.path)).collect()
 }
 
+/// How often the nearest neighbour is of the query's class.
 fn say_how_good(answers: &Answers<'_>, printer: &Printer) {
     let firsts = answers
         .queries

@@ -95,14 +95,14 @@ impl Stream {
         Ok(&self.input[self.used..])
     }
 
-    fn take(&mut self, count: usize) {
+    fn consume(&mut self, count: usize) {
         self.used += count;
         self.state.taken += count as u64;
     }
 
     fn byte(&mut self) -> io::Result<u8> {
         let byte = *self.fill()?.first().ok_or(io::ErrorKind::UnexpectedEof)?;
-        self.take(1);
+        self.consume(1);
         Ok(byte)
     }
 
@@ -175,7 +175,7 @@ impl Read for Stream {
             let at_end = input.is_empty();
             let Some(decoder) = &mut self.state.decoder else { continue };
             let result = inflate(decoder, input, output, MZFlush::None);
-            self.take(result.bytes_consumed);
+            self.consume(result.bytes_consumed);
             let written = result.bytes_written;
             self.state.given += written as u64;
             self.member = self.member.wrapping_add(written as u32);

@@ -25,10 +25,6 @@ impl Handle {
         self.length
     }
 
-    pub(super) fn position(&self) -> u64 {
-        self.position
-    }
-
     /// The same file, read from `position` on.
     pub(super) fn at(&self, position: u64) -> Self {
         Self { position, ..self.clone() }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use crossbatch::LossKind;
+use crossbatch_models::BackboneKind;
 use crossbatch_retrieval::{Embeddings, Similarity};
 
 use crate::{
@@ -54,9 +55,7 @@ pub(crate) enum Command {
     Data(DataCommand),
     Plan(PlanArgs),
     Losses(LossesArgs),
-    /// Time what a training step does
-    #[command(subcommand)]
-    Bench(BenchCommand),
+    Bench(BenchArgs),
 }
 
 /// Train an embedding network and measure it on unseen classes
@@ -295,6 +294,7 @@ pub(crate) struct SearchArgs {
 pub(crate) enum DataCommand {
     List(DataListArgs),
     Show(DataShowArgs),
+    Preview(DataPreviewArgs),
 }
 
 /// List the kinds of data set, and what lies at some paths
@@ -326,6 +326,31 @@ pub(crate) struct DataShowArgs {
     /// Images of each class on the sheet
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) images: usize,
+}
+
+/// Draw a batch as training sees it, a row a class
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  crossbatch data preview my.toml --data photos/ --set images.crop=random-resized --sheet batch.png")]
+pub(crate) struct DataPreviewArgs {
+    /// Recipe in TOML; every key is optional (docs/recipe.md lists them)
+    #[arg(value_name = "RECIPE.toml")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Images, as for `crossbatch train`
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// Set a key of the recipe; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Draw into this PNG
+    #[arg(long, value_name = "OUT.png")]
+    pub(crate) sheet: PathBuf,
+    /// Epoch of the batch, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) epoch: u64,
+    /// Batch of the epoch, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) batch: usize,
 }
 
 /// Tell what a training run will take, without starting it
@@ -369,6 +394,55 @@ pub(crate) struct LossesArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     Memory(BenchMemoryArgs),
+    Step(BenchModelArgs),
+    Infer(BenchModelArgs),
+}
+
+/// Time this machine: without a command products, networks, the memory's loss and evaluation, in one table
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch bench
+  crossbatch bench --format json
+  crossbatch bench step --model conv4 --batch 64 --size 28
+  crossbatch bench infer --model conv4
+  crossbatch bench memory --data dense")]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
+    /// Format of the result of `crossbatch bench` itself
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Time a network: a training step (`step`), or images to embeddings (`infer`)
+///
+/// A training step is forward, a 128-d head, the batch's contrastive loss over 4 images a class without a memory,
+/// backward, and Adam, always on the same random images, so that the loss falls. Reported are the median of all steps
+/// but the first three, and the most memory in use at once, network and optimiser included.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch bench step
+  crossbatch bench step --model conv4 --batch 64 --size 28 --format json
+  crossbatch bench infer --model conv4 --batch 256 --threads 2")]
+pub(crate) struct BenchModelArgs {
+    /// The backbone
+    #[arg(long, value_name = "NAME", default_value = "conv4")]
+    pub(crate) model: BackboneKind,
+    /// Images in a batch [default: 64]; of a training step a multiple of 4, at least 8
+    #[arg(long, value_name = "B", default_value_t = 64)]
+    pub(crate) batch: usize,
+    /// Side of the images [default: 28 for conv4, 224 for others]
+    #[arg(long, value_name = "PIXELS")]
+    pub(crate) size: Option<usize>,
+    /// Channels of the images [default: 1 for conv4, 3 for others]
+    #[arg(long, value_name = "N")]
+    pub(crate) channels: Option<usize>,
+    /// Steps or batches that are timed [default: 20 for conv4, 5 for others]
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<usize>,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 /// Time a loss against the memory: its value and the gradient of the anchors

@@ -52,7 +52,7 @@ pub(crate) fn embed_items(
         for (item, decoded) in batch.into_iter().zip(decoded) {
             match decoded {
                 Ok(bytes) => {
-                    pixels.extend(bytes.iter().map(|&pixel| spec.value(pixel)));
+                    spec.extend_values(&bytes, &mut pixels);
                     embedded.items.push(item);
                 }
                 Err(error) => {

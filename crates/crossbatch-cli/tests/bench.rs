@@ -325,3 +325,36 @@ fn what_is_read_is_never_overwritten() {
     }
     assert_eq!(fs_err::read(folder.path().join("a.safetensors")).unwrap(), before);
 }
+
+#[test]
+fn a_training_step_is_one_flat_object_and_its_loss_falls() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = ["--batch", "16", "--size", "16", "--steps", "6", "--format", "json"];
+    let report = crossbatch_in(folder.path(), &[&["bench", "step"], &size[..]].concat()).json();
+    let number = |key: &str| report[key].as_f64().unwrap_or_else(|| panic!("{key} in {report}"));
+    let nested = |value: &Value| value.is_object() || value.is_array();
+    assert!(!report.as_object().unwrap().values().any(nested));
+    assert!(number("median_seconds") > 0.0);
+    assert!(number("last_loss") < number("first_loss"), "{report}");
+    // Weights, their gradients and two moments at least.
+    assert!(number("peak_bytes") > 16.0 * number("parameters"), "{report}");
+}
+
+#[test]
+fn inference_counts_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = ["--batch", "8", "--size", "16", "--steps", "2", "--format", "json"];
+    let report = crossbatch_in(folder.path(), &[&["bench", "infer"], &size[..]].concat()).json();
+    let number = |key: &str| report[key].as_f64().unwrap_or_else(|| panic!("{key} in {report}"));
+    assert!((number("images_per_second") * number("median_seconds") - 8.0).abs() < 1e-6);
+    assert!(report.get("first_loss").is_none());
+}
+
+#[test]
+fn batches_without_pairs_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (command, batch) in [("step", "4"), ("step", "10"), ("infer", "0")] {
+        crossbatch_in(folder.path(), &["bench", command, "--batch", batch])
+            .fails_with(&[&format!("--batch {batch}")]);
+    }
+}

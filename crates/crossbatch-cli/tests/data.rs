@@ -93,3 +93,30 @@ fn mistakes_are_explained() {
     show(&["glyphs", "--sheet", "x.bmp"]).fails_with(&["x.bmp", ".png"]);
     crossbatch_in(folder.path(), &["data", "list", "empty"]).fails_with(&["empty"]);
 }
+
+/// The same batch whatever the number of workers; a bad batch or recipe says what is wrong.
+#[test]
+fn a_batch_is_previewed_as_training_sees_it() {
+    let folder = tempfile::tempdir().unwrap();
+    draw_classes(&folder.path().join("photos"), &["a", "b", "c", "d"], 5);
+    let preview = |sheet: &str, more: &[&str]| {
+        let args = ["data", "preview", "--data", "photos", "--sheet", sheet];
+        let sets = ["batch.classes=2", "batch.images=3", "images.crop=random-resized"];
+        let sets = sets.iter().flat_map(|&set| ["--set", set]);
+        let args: Vec<&str> = args.into_iter().chain(sets).chain(more.iter().copied()).collect();
+        crossbatch_in(folder.path(), &args)
+    };
+    let text = preview("one.png", &["--set", "images.preset=imagenet"]).ok();
+    assert!(text.contains("row 1") && text.contains("row 2"), "{text}");
+    let read = |name: &str| image::open(folder.path().join(name)).unwrap().into_rgb8();
+    let one = read("one.png");
+    assert_eq!(one.dimensions(), (2 * 16 + 3 * 104 + 2 * 8, 2 * 16 + 2 * 104 + 8));
+    preview("two.png", &["--set", "images.preset=imagenet", "--set", "images.workers=5"]).ok();
+    assert_eq!(one, read("two.png"));
+    preview("other.png", &["--set", "images.preset=imagenet", "--seed", "9"]).ok();
+    assert_ne!(one, read("other.png"));
+
+    preview("no.png", &["--batch", "99"]).fails_with(&["--batch 99"]);
+    preview("no.png", &["--set", "images.flip=2"]).fails_with(&["images.flip", "from 0 to 1"]);
+    preview("no.png", &["--set", "images.resize=3"]).fails_with(&["images.resize", "28"]);
+}

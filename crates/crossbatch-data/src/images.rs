@@ -31,7 +31,7 @@ pub struct Images {
     indices: Vec<usize>,
     /// The first images, one after the other.
     cache: Vec<u8>,
-    values: Vec<f32>,
+    tables: Vec<[f32; 256]>,
 }
 
 /// Decodes every image once, in parallel, and keeps what fits into `cache_bytes`.
@@ -55,7 +55,7 @@ pub fn load(
         samples: Vec::with_capacity(indices.len()),
         indices: Vec::with_capacity(indices.len()),
         cache: Vec::with_capacity(room * spec.len()),
-        values: (0..=u8::MAX).map(|pixel| spec.value(pixel)).collect(),
+        tables: spec.normalise.tables(spec.channels, spec.invert),
     };
     let mut unreadable = Vec::new();
     progress(0, indices.len());
@@ -89,6 +89,24 @@ pub fn load(
 }
 
 impl Images {
+    /// Some samples as they are, none of them read yet and none kept: each is decoded when it is asked for.
+    ///
+    /// # Errors
+    /// If the spec is out of range.
+    ///
+    /// # Panics
+    /// If an index is not one of the data set's samples.
+    pub fn unread(dataset: &Dataset, indices: &[usize], spec: ImageSpec) -> Result<Self, Error> {
+        spec.check()?;
+        Ok(Self {
+            spec,
+            samples: indices.iter().map(|&index| dataset.samples[index].clone()).collect(),
+            indices: indices.to_vec(),
+            cache: Vec::new(),
+            tables: spec.normalise.tables(spec.channels, spec.invert),
+        })
+    }
+
     /// Number of readable images.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -119,6 +137,10 @@ impl Images {
         &self.indices
     }
 
+    pub(crate) fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
     /// For each position the class of its sample.
     #[must_use]
     pub fn labels(&self) -> Vec<u32> {
@@ -138,8 +160,8 @@ impl Images {
         }
     }
 
-    /// Fills `out` with `[positions, C, S, S]`, values from 0 to 1: `u8 / 255`, or `1 - u8 / 255` if
-    /// the spec inverts. Whatever `out` held is gone; its memory is used again.
+    /// Fills `out` with `[positions, C, S, S]`, normalised as the spec says; by
+    /// default `u8 / 255`, or `1 - u8 / 255` if the spec inverts. Whatever `out` held is gone; its memory is used again.
     ///
     /// # Panics
     /// If a position is not below [`len`](Self::len).
@@ -148,9 +170,8 @@ impl Images {
         out.par_chunks_mut(self.spec.len()).with_min_len(8).zip(positions).try_for_each(
             |(target, &position)| {
                 let pixels = self.u8_pixels(position)?;
-                for (value, &pixel) in target.iter_mut().zip(pixels.iter()) {
-                    *value = self.values[usize::from(pixel)];
-                }
+                let spec = &self.spec;
+                spec.normalise.write(&self.tables, &pixels, None, spec.size, target);
                 Ok(())
             },
         )

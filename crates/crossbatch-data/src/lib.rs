@@ -7,7 +7,9 @@
 //! | `archive` | how are zips and tars read without unpacking them? |
 //! | `matlab` | what do MAT-files say? |
 //! | `decode`, `resize` | which bytes is an image, as Pillow sees it? [`decode_file`], [`ImageSpec`] |
+//! | `transform` | which part of it does a network see, and how changed? [`Augment`], [`Normalise`] |
 //! | `images` | how do they wait for their batch? [`load`], [`Images`] |
+//! | `loader` | how are batches read ahead of the trainer? [`Loader`], [`HostBatch`] |
 //! | `sampler` | which of them form the next batch? [`plan_epoch`], [`Sampler`] |
 //! | `seed` | where does chance come from? [`mix_seed`] |
 //!
@@ -26,7 +28,7 @@
 //! let glyphs = GlyphsConfig { train_classes: 12, test_classes: 6, ..GlyphsConfig::default() };
 //! let dataset = open(&DataConfig { glyphs, ..DataConfig::default() })?;
 //!
-//! let spec = ImageSpec { size: 28, channels: 1, invert: dataset.kind.ink_on_paper() };
+//! let spec = ImageSpec::new(28, 1, dataset.kind.ink_on_paper());
 //! let (images, unreadable) = load(&dataset, &dataset.indices(Split::Train), spec, 1 << 20, &|_, _| {})?;
 //! assert_eq!((images.len(), unreadable.len()), (60, 0));
 //!
@@ -44,19 +46,28 @@ mod decode;
 mod error;
 mod glyphs;
 mod images;
+mod loader;
 mod matlab;
 mod resize;
 mod sampler;
 mod seed;
+mod transform;
 
 pub(crate) use dataset::words as dataset_words;
 pub use dataset::{
     Columns, DataConfig, Dataset, Expected, GroupColumn, Kind, Listed, Problem, Protocol, Region,
     Role, Sample, Split, Subset, Verification, VerifyConfig, decode_rgb, list_images, open, verify,
 };
-pub use decode::{ImageSpec, decode_bytes, decode_file, decode_rgb_bytes, decode_rgb_file};
+pub use decode::{
+    DecodeOptions, ImageSpec, Truncated, decode_bytes, decode_file, decode_rgb_bytes,
+    decode_rgb_file,
+};
 pub use error::{Conflict, Error};
 pub use glyphs::GlyphsConfig;
 pub use images::{Images, Unreadable, load};
+pub use loader::{Corrupt, HostBatch, Loader, LoaderConfig, Skipped, Stream, check_images};
 pub use sampler::{EpochPlan, Sampler, plan_epoch};
 pub use seed::mix_seed;
+pub use transform::{
+    Augment, ColourStep, Drawn, Filter, Fit, Normalise, RandomCrop, Rectangle, transform_bytes,
+};

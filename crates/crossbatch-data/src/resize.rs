@@ -1,19 +1,9 @@
-//! Resizing as Pillow's `resize(…, BILINEAR)` does: a triangle filter as wide as the reduction.
+//! Thumbnails for contact sheets.
 
 use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::decode::Raster;
-
-/// Squashes to a square and turns interleaved into planar, `[channels, side, side]`.
-pub(crate) fn squash(raster: Raster, side: usize) -> Vec<u8> {
-    let channels = raster.channels;
-    let pixels = resize(raster, side, side);
-    if channels == 1 {
-        return pixels;
-    }
-    (0..channels).flat_map(|channel| pixels[channel..].iter().step_by(channels).copied()).collect()
-}
 
 /// Fits a colour picture into a white square, `[side, side, 3]` interleaved.
 pub(crate) fn fit_rgb(raster: Raster, side: usize) -> Vec<u8> {
@@ -52,19 +42,6 @@ mod tests {
 
     fn raster(width: usize, height: usize, channels: usize, pixels: Vec<u8>) -> Raster {
         Raster { width, height, channels, pixels }
-    }
-
-    #[test]
-    fn squash_is_planar() {
-        let pixels = vec![1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3];
-        assert_eq!(squash(raster(2, 2, 3, pixels), 2), [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
-    }
-
-    /// Halving, the triangle is four pixels wide: weights 3/7, 3/7, 1/7 at an edge.
-    #[test]
-    fn halving_weighs_by_a_triangle() {
-        let pixels = [0, 0, 70, 70].repeat(4);
-        assert_eq!(squash(raster(4, 4, 1, pixels), 2), [10, 60, 10, 60]);
     }
 
     #[test]

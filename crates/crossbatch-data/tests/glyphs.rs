@@ -6,7 +6,7 @@ use crossbatch_data::{DataConfig, Dataset, GlyphsConfig, ImageSpec, Images, Spli
 
 use crate::support::{assert_sound, class_counts, refuses};
 
-const SPEC: ImageSpec = ImageSpec { size: 28, channels: 1, invert: true };
+const SPEC: ImageSpec = ImageSpec::new(28, 1, true);
 
 fn glyphs(glyphs: GlyphsConfig) -> DataConfig {
     DataConfig { glyphs, ..DataConfig::default() }

@@ -5,7 +5,7 @@ use crossbatch_data::{ImageSpec, Kind, Split, decode_rgb, load, open};
 use crate::data_folder::data;
 use crate::support::{assert_sound, at, class_counts};
 
-const COLOUR: ImageSpec = ImageSpec { size: 32, channels: 3, invert: false };
+const COLOUR: ImageSpec = ImageSpec::new(32, 3, false);
 
 /// Opens, counts, and reads every `stride`-th image.
 fn check(
@@ -29,14 +29,14 @@ fn check(
 
 #[test]
 fn omniglot() {
-    let spec = ImageSpec { size: 28, channels: 1, invert: true };
+    let spec = ImageSpec::new(28, 1, true);
     check("omniglot", Kind::Omniglot, [964, 659], [19_280, 13_180], spec, 1);
     let Some(path) = data("omniglot") else { return };
     let dataset = open(&at(&path)).unwrap();
     let expected = "964 training classes (19280 images), 659 test classes (13180 images)";
     assert!(dataset.description.contains(expected), "{}", dataset.description);
     // One bit a pixel: at its own size there is only ink and paper, and mostly paper.
-    let spec = ImageSpec { size: 105, channels: 1, invert: true };
+    let spec = ImageSpec::new(105, 1, true);
     let (images, _) = load(&dataset, &[0, 20_000], spec, 0, &|_, _| {}).unwrap();
     for position in 0..2 {
         let pixels = images.u8_pixels(position).unwrap().into_owned();

@@ -30,7 +30,7 @@ fn compare(golden: &str) {
     let expected: Vec<i32> =
         lines.flat_map(str::split_whitespace).map(|number| number.parse().unwrap()).collect();
     let bytes = encode(&picture(source[0] as u32, source[1] as u32, source[2]), ImageFormat::Png);
-    let spec = ImageSpec { size: target[0], channels: target[1], invert: false };
+    let spec = ImageSpec::new(target[0], target[1], false);
     let ours = decode_bytes("golden", &bytes, spec).unwrap();
     assert_eq!(ours.len(), expected.len());
     for (place, (&ours, &expected)) in ours.iter().zip(&expected).enumerate() {

@@ -7,7 +7,7 @@ use crossbatch_data::{DataConfig, Dataset, Error, ImageSpec, Split, open};
 use image::{DynamicImage, GrayImage, ImageFormat, Luma};
 use zip::write::SimpleFileOptions;
 
-pub(crate) const SPEC: ImageSpec = ImageSpec { size: 8, channels: 1, invert: false };
+pub(crate) const SPEC: ImageSpec = ImageSpec::new(8, 1, false);
 
 pub(crate) fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());

@@ -2,13 +2,14 @@
 
 use crate::{
     AttentionOps, AveragePoolOps, BatchNormOps, Conv2dOps, GeluOps, LayerNormOps, NormalizeOps,
-    PoolOps,
+    OptimizerOps, PoolOps,
 };
 use burn_cubecl::CubeBackend;
 
 impl Conv2dOps for CubeBackend {}
 impl BatchNormOps for CubeBackend {}
 impl PoolOps for CubeBackend {}
+impl OptimizerOps for CubeBackend {}
 impl AveragePoolOps for CubeBackend {}
 impl LayerNormOps for CubeBackend {}
 impl GeluOps for CubeBackend {}

@@ -35,6 +35,7 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod normalize;
+mod optimizer;
 mod pair_rows;
 mod pool;
 
@@ -48,6 +49,7 @@ pub use gelu::{GeluOps, gelu};
 pub use layer_norm::{LayerNormOps, layer_norm, layer_norm_channels};
 pub use linear::linear;
 pub use normalize::{NormalizeOps, l2_normalize};
+pub use optimizer::{AdamStep, OptimizerOps, SgdStep, adam_step, sgd_momentum_step, sgd_step};
 pub use pair_rows::{
     Anchors, PairRows, PairRowsOps, PairRowsOptions, References, Screen, pair_rows,
     pair_rows_reference, program,

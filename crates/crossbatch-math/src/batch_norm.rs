@@ -21,6 +21,10 @@ const FLUSH: usize = 4096;
 /// Elements below which work is not shared out.
 const SMALL: usize = 16 * 1024;
 
+/// Pixels of a channel of an image below which a channel's images are copied together before they are added up: short
+/// stretches would be left-overs of vectors.
+const SHORT: usize = 256;
+
 /// Sizes of a batch-normalisation input, `[batch, channels, area]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchNormShape {
@@ -43,6 +47,11 @@ impl BatchNormShape {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether a channel's images are worked on together.
+    fn is_short(&self) -> bool {
+        (1..SHORT).contains(&self.area) && self.batch > 1
     }
 
     /// Channels that are worth a task.
@@ -102,8 +111,8 @@ fn forward_at(
     let (mean, variance) = (0..shape.channels)
         .into_par_iter()
         .with_min_len(shape.channels_per_task())
-        .map(|channel| {
-            let (mean, variance) = channel_statistics(level, shape, input, channel);
+        .map_init(Vec::new, |scratch, channel| {
+            let (mean, variance) = channel_statistics(level, shape, input, channel, scratch);
             let line = Line::new(parameters, mean, variance, channel);
             for image in 0..shape.batch {
                 let range = shape.range(image, channel);
@@ -128,7 +137,9 @@ pub fn statistics(shape: &BatchNormShape, input: &[f32]) -> Statistics {
     let (mean, variance) = (0..shape.channels)
         .into_par_iter()
         .with_min_len(shape.channels_per_task())
-        .map(|channel| channel_statistics(level, shape, input, channel))
+        .map_init(Vec::new, |scratch, channel| {
+            channel_statistics(level, shape, input, channel, scratch)
+        })
         .unzip();
     Statistics { mean, variance }
 }
@@ -303,17 +314,20 @@ fn backward_into<'a>(
     let (weight, bias) = (0..shape.channels)
         .into_par_iter()
         .with_min_len(shape.channels_per_task())
-        .map(|channel| {
+        .map_init(<[Vec<f32>; 2]>::default, |[scratch, more_scratch], channel| {
             let mean = statistics.mean[channel];
             let line = Line::new(parameters, mean, statistics.variance[channel], channel);
             let mut sums = Sums::default();
-            for image in 0..shape.batch {
-                let pixels = &input[shape.range(image, channel)];
-                for (gradient, pixels) in
-                    read(image, channel).chunks(FLUSH).zip(pixels.chunks(FLUSH))
-                {
-                    sums.make_room(pixels.len());
-                    add_gradients(level, gradient, pixels, &line, &mut sums);
+            let together = shape.is_short();
+            {
+                let gradients = pieces(shape, |image| read(image, channel), scratch);
+                let inputs =
+                    pieces(shape, |image| &input[shape.range(image, channel)], more_scratch);
+                for (gradient, pixels) in gradients.iter().zip(&inputs) {
+                    for (gradient, pixels) in gradient.chunks(FLUSH).zip(pixels.chunks(FLUSH)) {
+                        sums.make_room(pixels.len());
+                        add_gradients(level, gradient, pixels, &line, &mut sums);
+                    }
                 }
             }
             let [total, weighted] = sums.total();
@@ -322,6 +336,13 @@ fn backward_into<'a>(
             let slope = -weighted * inverse * inverse / count;
             let offset = -total / count;
             let (slope, offset) = (slope as f32, offset as f32);
+            if together {
+                input_gradients(level, scratch, more_scratch, &line, slope, offset);
+                for (image, part) in scratch.chunks_exact(shape.area).enumerate() {
+                    change(image, channel, &|gradient| gradient.copy_from_slice(part));
+                }
+                return ((weighted * inverse) as f32, total as f32);
+            }
             for image in 0..shape.batch {
                 let pixels = &input[shape.range(image, channel)];
                 change(image, channel, &|gradient| {
@@ -431,20 +452,36 @@ impl Sums {
     }
 }
 
+/// The pixels of a channel, image by image, or all together in `scratch` where images are small.
+fn pieces<'a>(
+    shape: &BatchNormShape,
+    read: impl Fn(usize) -> &'a [f32],
+    scratch: &'a mut Vec<f32>,
+) -> Vec<&'a [f32]> {
+    if !shape.is_short() {
+        return (0..shape.batch).map(read).collect();
+    }
+    scratch.clear();
+    for image in 0..shape.batch {
+        scratch.extend_from_slice(read(image));
+    }
+    vec![scratch.as_slice()]
+}
+
 fn channel_statistics(
     level: Level,
     shape: &BatchNormShape,
     input: &[f32],
     channel: usize,
+    scratch: &mut Vec<f32>,
 ) -> (f32, f32) {
     let count = (shape.batch * shape.area) as f64;
+    let pieces = pieces(shape, |image| &input[shape.range(image, channel)], scratch);
     let sum = |center: f32| {
         let mut sums = Sums::default();
-        for image in 0..shape.batch {
-            for pixels in input[shape.range(image, channel)].chunks(FLUSH) {
-                sums.make_room(pixels.len());
-                add_powers(level, pixels, center, &mut sums);
-            }
+        for pixels in pieces.iter().flat_map(|piece| piece.chunks(FLUSH)) {
+            sums.make_room(pixels.len());
+            add_powers(level, pixels, center, &mut sums);
         }
         sums.total()
     };

@@ -83,8 +83,8 @@ fn normalise(
     let count = from.len() as f64;
     // Around the first value, so that a large common offset costs no digits; then around the mean.
     let first = from[0];
-    let center = (f64::from(first) + sums(from, |x| x - first, |_| 0.0)[0] / count) as f32;
-    let [rest, squares] = sums(from, |x| x - center, |x| (x - center) * (x - center));
+    let center = (f64::from(first) + distances(from, first) / count) as f32;
+    let [rest, squares] = powers(from, center);
     let variance = squares / count - (rest / count) * (rest / count);
     // NaN stays NaN: `max` would hide it.
     let variance = if variance < 0.0 { 0.0 } else { variance };
@@ -96,20 +96,38 @@ fn normalise(
     }
 }
 
-/// Two sums over a row, in lanes that are added in f64.
+/// `Σ x − center` over a row.
 #[inline(always)]
-fn sums(row: &[f32], first: impl Fn(f32) -> f32, second: impl Fn(f32) -> f32) -> [f64; 2] {
+fn distances(row: &[f32], center: f32) -> f64 {
+    let mut lanes = [0.0f32; LANES];
+    let (whole, rest) = row.as_chunks::<LANES>();
+    for chunk in whole {
+        for lane in 0..LANES {
+            lanes[lane] += chunk[lane] - center;
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane += value - center;
+    }
+    total(&lanes)
+}
+
+/// `Σ x − center` and `Σ (x − center)²` over a row.
+#[inline(always)]
+fn powers(row: &[f32], center: f32) -> [f64; 2] {
     let mut lanes = [[0.0f32; LANES]; 2];
     let (whole, rest) = row.as_chunks::<LANES>();
     for chunk in whole {
         for lane in 0..LANES {
-            lanes[0][lane] += first(chunk[lane]);
-            lanes[1][lane] += second(chunk[lane]);
+            let distance = chunk[lane] - center;
+            lanes[0][lane] += distance;
+            lanes[1][lane] += distance * distance;
         }
     }
     for (lane, value) in rest.iter().enumerate() {
-        lanes[0][lane] += first(*value);
-        lanes[1][lane] += second(*value);
+        let distance = value - center;
+        lanes[0][lane] += distance;
+        lanes[1][lane] += distance * distance;
     }
     [total(&lanes[0]), total(&lanes[1])]
 }

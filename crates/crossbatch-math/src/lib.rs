@@ -11,6 +11,7 @@
 //! | [`attention`] | softmax attention, tile by tile |
 //! | [`layer_norm`], [`gelu`], [`normalize`] | what works on rows or elements alone |
 //! | [`pool`] | maxima that remember where they were, and means, of windows |
+//! | [`optimizer`] | steps of Adam, AdamW and gradient descent, in place |
 //! | [`quantised`] | rows of bytes that stand for rows of f32: fast products with a known error |
 //! | [`product`] | products of row-major matrices, and the exact-order dot product that settles ties |
 //! | [`fixed`] | products of rows in 32-bit fixed point, and counts of those above thresholds |
@@ -27,6 +28,7 @@ pub mod gram;
 mod lanes;
 pub mod layer_norm;
 pub mod normalize;
+pub mod optimizer;
 pub mod pair_rows;
 pub mod pool;
 pub mod product;

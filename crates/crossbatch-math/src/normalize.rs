@@ -1,5 +1,6 @@
 //! Rows divided by their Euclidean length, forward and backward. One pass each; a row stays in the first-level cache.
 
+use crate::lanes::{Level, for_level};
 use crate::product::dot_f64;
 use rayon::prelude::*;
 
@@ -17,6 +18,7 @@ const ROWS: usize = 16;
 #[must_use]
 pub fn forward(input: &[f32], dim: usize) -> (Vec<f32>, Vec<f32>) {
     let rows = check(input, dim);
+    let level = Level::detect();
     let (mut output, mut lengths) = (vec![0.0; input.len()], vec![0.0; rows]);
     output
         .par_chunks_exact_mut(dim)
@@ -28,10 +30,8 @@ pub fn forward(input: &[f32], dim: usize) -> (Vec<f32>, Vec<f32>) {
             // NaN stays NaN: `max` would hide it.
             let norm = if norm < LEAST { LEAST } else { norm };
             *length = norm as f32;
-            let factor = 1.0 / norm;
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = (f64::from(*from) * factor) as f32;
-            }
+            let norm = *length;
+            for_level!(level, divide(from: &[f32], norm: f32, to: &mut [f32]));
         });
     (output, lengths)
 }
@@ -45,6 +45,7 @@ pub fn forward(input: &[f32], dim: usize) -> (Vec<f32>, Vec<f32>) {
 #[must_use]
 pub fn backward(output: &[f32], lengths: &[f32], gradient: &[f32], dim: usize) -> Vec<f32> {
     let rows = check(output, dim);
+    let level = Level::detect();
     assert_eq!(gradient.len(), output.len(), "gradient and output differ in length");
     assert_eq!(lengths.len(), rows, "{} lengths for {rows} rows", lengths.len());
     let mut result = vec![0.0; output.len()];
@@ -57,11 +58,30 @@ pub fn backward(output: &[f32], lengths: &[f32], gradient: &[f32], dim: usize) -
             let cut = *length <= LEAST as f32;
             let along = if cut { 0.0 } else { dot_f64(output, gradient) };
             let factor = 1.0 / f64::from(*length);
-            for ((to, output), gradient) in to.iter_mut().zip(output).zip(gradient) {
-                *to = ((f64::from(*gradient) - f64::from(*output) * along) * factor) as f32;
-            }
+            for_level!(level, combine(
+                gradient: &[f32],
+                output: &[f32],
+                along: f64,
+                factor: f64,
+                to: &mut [f32],
+            ));
         });
     result
+}
+
+#[inline(always)]
+fn divide(from: &[f32], by: f32, to: &mut [f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = from / by;
+    }
+}
+
+/// `(x − along · y) · factor`.
+#[inline(always)]
+fn combine(x: &[f32], y: &[f32], along: f64, factor: f64, to: &mut [f32]) {
+    for ((to, x), y) in to.iter_mut().zip(x).zip(y) {
+        *to = ((f64::from(*x) - f64::from(*y) * along) * factor) as f32;
+    }
 }
 
 fn check(input: &[f32], dim: usize) -> usize {

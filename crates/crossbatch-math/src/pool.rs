@@ -5,7 +5,7 @@
 
 pub mod average;
 
-use crate::lanes::{Level, for_level};
+use crate::lanes::{Arithmetic, Level, for_lanes, for_level};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
@@ -120,116 +120,163 @@ fn forward_at(level: Level, shape: &PoolShape, input: &[f32]) -> (Vec<f32>, Vec<
         .zip(places.par_chunks_exact_mut(area))
         .zip(input.par_chunks_exact(height * width))
         .with_min_len(shape.planes_per_task())
-        .for_each(|((output, places), input)| {
-            for_level!(level, plane(
-                shape: &PoolShape,
-                input: &[f32],
-                columns: usize,
-                output: &mut [f32],
-                places: &mut [u8],
-            ));
-        });
+        .for_each_init(
+            || Bordered::new(shape),
+            |bordered, ((output, places), input)| {
+                for_lanes!(level, plane(
+                    shape: &PoolShape,
+                    bordered: &mut Bordered,
+                    input: &[f32],
+                    output: &mut [f32],
+                    places: &mut [u8],
+                ));
+            },
+        );
     (output, places)
+}
+
+/// The maxima of a vector of windows of row `row`, from `column` on, and their places as numbers; `above` rows of them lie
+/// above the image.
+///
+/// # Safety
+///
+/// As [`crate::lanes::Lanes`]; `column` must be at most the blocks' end less a vector.
+#[inline(always)]
+#[allow(unsafe_code)]
+unsafe fn search<L: Arithmetic>(
+    shape: &PoolShape,
+    bordered: &Bordered,
+    row: usize,
+    above: usize,
+    column: usize,
+) -> (L, L) {
+    let (kernel, stride, part) = (shape.kernel, shape.stride, bordered.part);
+    // SAFETY: `first` and each part of a row hold whole blocks, parts `(kernel - 1) / stride` places more; the slices and
+    // the caller's word on `column` keep every vector inside.
+    unsafe {
+        let mut best = L::splat(f32::NEG_INFINITY);
+        // Where every value is -inf, the first of the window wins all the same.
+        let mut at =
+            L::load(bordered.first[column..].as_ptr()).add(L::splat((above * kernel) as f32));
+        for y in 0..kernel {
+            let line = &bordered.values[(row * stride + y) * stride * part..][..stride * part];
+            for x in 0..kernel {
+                let from = line[x % stride * part + x / stride + column..].as_ptr();
+                let value = L::load(from);
+                // NaN wins over numbers, and the first NaN over others.
+                let better = value.not_at_most(best) & !best.not_at_most(best);
+                best = L::select(better, value, best);
+                at = L::select(better, L::splat((y * kernel + x) as f32), at);
+            }
+        }
+        (best, at)
+    }
+}
+
+/// Columns that are searched together: the lanes of the widest vectors.
+const BLOCK: usize = 16;
+
+/// A plane with a border of minus infinity, each row split by the remainder of its columns by the stride, so that one place
+/// of neighbouring windows lies side by side and no window needs a check.
+struct Bordered {
+    values: Vec<f32>,
+    /// Places of one remainder of one row.
+    part: usize,
+    /// The first place of each column's windows that lies inside the image.
+    first: Vec<f32>,
+}
+
+impl Bordered {
+    fn new(shape: &PoolShape) -> Self {
+        let [rows, columns] = shape.output();
+        let blocks = columns.div_ceil(BLOCK) * BLOCK;
+        let part = blocks + (shape.kernel - 1) / shape.stride;
+        let height = (rows - 1) * shape.stride + shape.kernel;
+        let first = |column: usize| shape.padding.saturating_sub(column * shape.stride) as f32;
+        Self {
+            values: vec![f32::NEG_INFINITY; height * shape.stride * part],
+            part,
+            first: (0..blocks).map(first).collect(),
+        }
+    }
+
+    /// Takes in a plane; the border stays.
+    #[inline(always)]
+    fn load(&mut self, shape: &PoolShape, input: &[f32]) {
+        let (stride, padding, part) = (shape.stride, shape.padding, self.part);
+        let rows = self.values.chunks_exact_mut(stride * part).skip(padding);
+        for (to, from) in rows.zip(input.chunks_exact(shape.input[1])) {
+            if stride == 1 {
+                let count = from.len().min(part - padding);
+                to[padding..padding + count].copy_from_slice(&from[..count]);
+                continue;
+            }
+            if stride == 2 {
+                let (even, odd) = to.split_at_mut(part);
+                let (pairs, last) = from.as_chunks::<2>();
+                // The first column is even in the border's own counting where the padding is.
+                let (here, there) = if padding % 2 == 0 { (even, odd) } else { (odd, even) };
+                let (here, there) = (&mut here[padding / 2..], &mut there[padding.div_ceil(2)..]);
+                for (to, pair) in here.iter_mut().zip(pairs) {
+                    *to = pair[0];
+                }
+                for (to, pair) in there.iter_mut().zip(pairs) {
+                    *to = pair[1];
+                }
+                if let (Some(to), [last]) = (here.get_mut(pairs.len()), last) {
+                    *to = *last;
+                }
+                continue;
+            }
+            for offset in 0..stride.min(from.len()) {
+                let place = padding + offset;
+                let to = &mut to[place % stride * part..][..part];
+                let from = from[offset..].iter().step_by(stride);
+                for (to, from) in to[place / stride..].iter_mut().zip(from) {
+                    *to = *from;
+                }
+            }
+        }
+    }
 }
 
 /// All windows of one plane.
 #[inline(always)]
-fn plane(shape: &PoolShape, input: &[f32], columns: usize, output: &mut [f32], places: &mut [u8]) {
-    match (shape.kernel, shape.stride) {
-        (2, 2) if shape.padding == 0 && !shape.ceil_mode => {
-            pairs(input, shape.input[1], columns, output, places);
-        }
-        // Known strides compile to vectors.
-        (_, 1) => strided::<1>(shape, input, columns, output, places),
-        (_, 2) => strided::<2>(shape, input, columns, output, places),
-        _ => strided::<0>(shape, input, columns, output, places),
-    }
-}
-
-/// As [`plane`], for a stride of `STRIDE`, or any one if that is zero.
-#[inline(always)]
-fn strided<const STRIDE: usize>(
+fn plane<L: Arithmetic>(
     shape: &PoolShape,
+    bordered: &mut Bordered,
     input: &[f32],
-    columns: usize,
     output: &mut [f32],
     places: &mut [u8],
 ) {
-    let [height, width] = shape.input;
-    let (kernel, padding) = (shape.kernel, shape.padding);
-    let stride = if STRIDE == 0 { shape.stride } else { STRIDE };
-    // A row's candidates side by side, and places as wide as values, so that the search compiles to vectors.
-    let (mut taken, mut at) = (vec![0.0f32; columns], vec![0u32; columns]);
+    let (kernel, stride, padding) = (shape.kernel, shape.stride, shape.padding);
+    let columns = shape.output()[1];
+    if kernel == 2 && stride == 2 && padding == 0 && !shape.ceil_mode {
+        return pairs(input, shape.input[1], columns, output, places);
+    }
+    bordered.load(shape, input);
     let lines = output.chunks_exact_mut(columns).zip(places.chunks_exact_mut(columns));
     for (row, (output, places)) in lines.enumerate() {
-        output.fill(f32::NEG_INFINITY);
-        let rows = inside(row * stride, kernel, padding, height);
-        // Where every value is -inf, the first of the window wins all the same.
-        for (column, place) in at.iter_mut().enumerate() {
-            let first = padding.saturating_sub(column * stride).min(kernel);
-            *place = (rows.start * kernel + first) as u32;
-        }
-        for y in rows {
-            let line = &input[(row * stride + y - padding) * width..][..width];
-            for x in 0..kernel {
-                // The columns whose window has its x-th place inside the image.
-                let first = padding.saturating_sub(x).div_ceil(stride);
-                let end = ((width + padding).saturating_sub(x)).div_ceil(stride).min(columns);
-                if first >= end {
-                    continue;
-                }
-                let place = (y * kernel + x) as u32;
-                let from = &line[first * stride + x - padding..];
-                let (best, at) = (&mut output[first..end], &mut at[first..end]);
-                if STRIDE == 1 {
-                    improve(from, place, best, at);
-                } else {
-                    let taken = &mut taken[..end - first];
-                    take::<STRIDE>(from, stride, taken);
-                    improve(taken, place, best, at);
+        let above = padding.saturating_sub(row * stride);
+        let blocks = output.chunks_mut(BLOCK).zip(places.chunks_mut(BLOCK));
+        for (block, (output, places)) in blocks.enumerate() {
+            let (mut best, mut at) = ([0.0; BLOCK], [0.0; BLOCK]);
+            for lane in (0..BLOCK).step_by(L::LANES) {
+                let column = block * BLOCK + lane;
+                // SAFETY: `for_lanes` chose `L` by the processor; `LANES` divides `BLOCK`.
+                #[allow(unsafe_code)]
+                unsafe {
+                    let (most, place) = search::<L>(shape, bordered, row, above, column);
+                    most.store(best[lane..].as_mut_ptr());
+                    place.store(at[lane..].as_mut_ptr());
                 }
             }
-        }
-        for (place, at) in places.iter_mut().zip(&at) {
-            *place = *at as u8;
-        }
-    }
-}
-
-/// Every `stride`-th value, from the first on.
-#[inline(always)]
-fn take<const STRIDE: usize>(from: &[f32], stride: usize, taken: &mut [f32]) {
-    if STRIDE == 2 {
-        let (pairs, last) = from.as_chunks::<2>();
-        let last = last.first().copied();
-        let whole = taken.len().min(pairs.len());
-        for (taken, pair) in taken[..whole].iter_mut().zip(pairs) {
-            *taken = pair[0];
-        }
-        if let (Some(taken), Some(last)) = (taken.get_mut(whole), last) {
-            *taken = last;
-        }
-    } else {
-        for (taken, value) in taken.iter_mut().zip(from.iter().step_by(stride)) {
-            *taken = *value;
+            output.copy_from_slice(&best[..output.len()]);
+            for (place, at) in places.iter_mut().zip(at) {
+                *place = at as u8;
+            }
         }
     }
-}
-
-/// Keeps the larger values and their place; NaN wins over numbers.
-#[inline(always)]
-fn improve(values: &[f32], place: u32, best: &mut [f32], at: &mut [u32]) {
-    for ((value, best), at) in values.iter().zip(best).zip(at) {
-        let better = (*value > *best) | (value.is_nan() & !best.is_nan());
-        *best = if better { *value } else { *best };
-        *at = if better { place } else { *at };
-    }
-}
-
-/// The places of a window from `first` (counted from the padding's begin) that lie inside an axis of `size`.
-#[inline(always)]
-fn inside(first: usize, kernel: usize, padding: usize, size: usize) -> std::ops::Range<usize> {
-    padding.saturating_sub(first).min(kernel)..(size + padding).saturating_sub(first).min(kernel)
 }
 
 /// Windows of 2 x 2, side by side.
@@ -278,29 +325,25 @@ pub fn backward(shape: &PoolShape, places: &[u8], gradient: &[f32]) -> Vec<f32> 
         *offset = place / shape.kernel * width + place % shape.kernel;
     }
     let mut result: Vec<f32> = Vec::with_capacity(shape.input_len());
+    let level = Level::detect();
     result.spare_capacity_mut()[..shape.input_len()]
         .par_chunks_exact_mut(height * width)
         .zip(places.par_chunks_exact(area))
         .zip(gradient.par_chunks_exact(area))
         .with_min_len(shape.planes_per_task())
         .for_each(|((result, places), gradient)| {
-            let result = zeroed(result);
-            let lines = gradient.chunks_exact(columns).zip(places.chunks_exact(columns));
             if shape.kernel == 2 && shape.stride == 2 && shape.padding == 0 && !shape.ceil_mode {
-                for (row, (gradient, places)) in lines.enumerate() {
-                    let (top, bottom) = result[2 * row * width..][..2 * width].split_at_mut(width);
-                    let (top, _) = top.as_chunks_mut::<2>();
-                    let (bottom, _) = bottom.as_chunks_mut::<2>();
-                    for (((gradient, place), top), bottom) in
-                        gradient.iter().zip(places).zip(top).zip(bottom)
-                    {
-                        let only = |at: u8| if *place == at { *gradient } else { 0.0 };
-                        *top = [only(0), only(1)];
-                        *bottom = [only(2), only(3)];
-                    }
-                }
+                for_level!(level, share_pairs(
+                    gradient: &[f32],
+                    places: &[u8],
+                    width: usize,
+                    columns: usize,
+                    result: &mut [MaybeUninit<f32>],
+                ));
                 return;
             }
+            let result = zeroed(result);
+            let lines = gradient.chunks_exact(columns).zip(places.chunks_exact(columns));
             for (row, (gradient, places)) in lines.enumerate() {
                 // The window's corner; only with the place's offset is it inside the image.
                 let corner = (row * shape.stride * width).wrapping_sub(shape.padding * (width + 1));
@@ -313,6 +356,37 @@ pub fn backward(shape: &PoolShape, places: &[u8], gradient: &[f32]) -> Vec<f32> 
             }
         });
     finish(result, shape.input_len())
+}
+
+/// The gradient of a plane cut into windows of 2 x 2; writes every element.
+#[inline(always)]
+fn share_pairs(
+    gradient: &[f32],
+    places: &[u8],
+    width: usize,
+    columns: usize,
+    result: &mut [MaybeUninit<f32>],
+) {
+    let zero = MaybeUninit::new(0.0);
+    let mut rows = result.chunks_exact_mut(2 * width);
+    let lines = gradient.chunks_exact(columns).zip(places.chunks_exact(columns));
+    for ((gradient, places), rows) in lines.zip(&mut rows) {
+        let (top, bottom) = rows.split_at_mut(width);
+        for (line, first) in [(top, 0u8), (bottom, 2)] {
+            let (pairs, last) = line.as_chunks_mut::<2>();
+            for ((gradient, place), pair) in gradient.iter().zip(places).zip(pairs) {
+                // All bits or none: a branch would be guessed wrong half of the time.
+                let only = |at: u8| {
+                    let mask = u32::from(*place == at).wrapping_neg();
+                    f32::from_bits(gradient.to_bits() & mask)
+                };
+                pair[0].write(only(first));
+                pair[1].write(only(first + 1));
+            }
+            last.fill(zero);
+        }
+    }
+    rows.into_remainder().fill(zero);
 }
 
 /// Fills a plane with zeros.
@@ -471,9 +545,11 @@ mod tests {
                 let shape = shape(1, [kernel, kernel], kernel, kernel);
                 let mut input = vec![1.0; kernel * kernel];
                 input[place] = f32::NAN;
-                let (output, places) = forward(&shape, &input);
-                assert!(output[0].is_nan());
-                assert_eq!(usize::from(places[0]), place);
+                for level in Level::supported() {
+                    let (output, places) = forward_at(level, &shape, &input);
+                    assert!(output[0].is_nan());
+                    assert_eq!(usize::from(places[0]), place);
+                }
             }
         }
     }

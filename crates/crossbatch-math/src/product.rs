@@ -201,6 +201,110 @@ fn multiply(a: &[f32], b: Right<'_>, inner: usize, out: &mut [f32], parallelism:
     }
 }
 
+/// A matrix inside a slice: element `(i, j)` lies at `i * row + j * column`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operand<'a> {
+    values: &'a [f32],
+    row: usize,
+    column: usize,
+}
+
+impl<'a> Operand<'a> {
+    pub(crate) fn new(values: &'a [f32], row: usize, column: usize) -> Self {
+        Self { values, row, column }
+    }
+
+    /// The same strides, from a later element on.
+    pub(crate) fn from(self, first: usize) -> Self {
+        Self { values: &self.values[first..], ..self }
+    }
+
+    pub(crate) fn transposed(self) -> Self {
+        Self { values: self.values, row: self.column, column: self.row }
+    }
+
+    /// Panics unless a matrix of this size lies inside.
+    fn check(&self, rows: usize, columns: usize) {
+        let last = (rows - 1) * self.row + (columns - 1) * self.column;
+        assert!(last < self.values.len(), "{rows} x {columns} at {self:?}");
+    }
+}
+
+/// A slice that tasks write to, each to elements of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared {
+    first: *mut f32,
+    len: usize,
+}
+
+// SAFETY: whoever shares it gives every task elements of its own; nothing reads before all tasks are done.
+#[allow(unsafe_code)]
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The slice must outlive every use, and not be used otherwise meanwhile.
+    pub(crate) fn new(values: &mut [f32]) -> Self {
+        Self { first: values.as_mut_ptr(), len: values.len() }
+    }
+
+    /// Copies `values` to `at`.
+    pub(crate) fn write(self, at: usize, values: &[f32]) {
+        assert!(at + values.len() <= self.len);
+        // SAFETY: inside the slice, and these elements belong to this task alone.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::ptr::copy_nonoverlapping(values.as_ptr(), self.first.add(at), values.len());
+        }
+    }
+}
+
+/// `a · b` for `size` = `[m, n, inner]`, none of them zero, into the elements `at + i * row + j * column` of `out`, which
+/// belong to this call alone; added to what is there if `add`. Runs on the calling thread.
+pub(crate) fn multiply_into(
+    [m, n, inner]: [usize; 3],
+    out: Shared,
+    at: usize,
+    [row, column]: [usize; 2],
+    add: bool,
+    a: Operand<'_>,
+    b: Operand<'_>,
+) {
+    a.check(m, inner);
+    b.check(inner, n);
+    let last = at + (m - 1) * row + (n - 1) * column;
+    assert!(last < out.len, "{m} x {n} at {at} must lie inside {} values", out.len);
+    let stride = usize::cast_signed;
+    // SAFETY: all three matrices lie inside their slices, as just checked, whose strides fit isize because slices of f32
+    // hold fewer than isize::MAX values. The elements written belong to this call, and the operands are shared borrows.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm(
+            m,
+            n,
+            inner,
+            out.first.add(at),
+            stride(column),
+            stride(row),
+            add,
+            a.values.as_ptr(),
+            stride(a.column),
+            stride(a.row),
+            b.values.as_ptr(),
+            stride(b.column),
+            stride(b.row),
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
 /// The dot product of two rows in f64, summed in one fixed order.
 ///
 /// A product of two f32 values is exact in f64, so only the additions round, and these always happen in the same

@@ -165,6 +165,53 @@ impl Tally {
         (self.shape, self.kept, self.needs_gradient) = (shape, true, needs_gradient);
     }
 
+    /// Branches side by side from here, whose channels are joined.
+    pub(crate) fn parallel(&mut self, branches: &[&dyn Fn(&mut Self)]) {
+        let start = self.shape;
+        let (mut channels, mut shape, mut trained) = (0, start, self.needs_gradient);
+        for follow in branches {
+            self.branch(|tally| {
+                follow(tally);
+                shape = tally.shape;
+                channels += shape[0];
+                trained |= tally.needs_gradient;
+            });
+        }
+        self.gives([channels, shape[1], shape[2]]);
+        self.needs_gradient = trained;
+    }
+
+    /// A branch that is not there.
+    pub(crate) fn nothing(&mut self) {
+        self.shape[0] = 0;
+    }
+
+    /// The places of the image become tokens, with some more besides.
+    pub(crate) fn tokens(&mut self, extra: usize) {
+        let [width, rows, columns] = self.shape;
+        self.gives([width, rows * columns + extra, 1]);
+        self.needs_gradient = true;
+    }
+
+    /// A linear layer at each place or token.
+    pub(crate) fn linear_each(&mut self, layer: &Linear) {
+        let [output, input] = layer.weight.dims();
+        let [width, rows, columns] = self.shape;
+        assert_eq!(width, input, "a linear layer of {input} at places of {width}");
+        self.keep();
+        self.gives([output, rows, columns]);
+        let places = (rows * columns) as u64;
+        self.products(2 * (input * output) as u64 * places, layer.weight.val().is_require_grad());
+    }
+
+    /// Attention among the tokens, after queries, keys and values: scores and their product with the values.
+    pub(crate) fn attention(&mut self) {
+        let [width, tokens, _] = self.shape;
+        self.keep();
+        self.gives([width / 3, tokens, 1]);
+        self.products(4 * (tokens * tokens * width / 3) as u64, self.needs_gradient);
+    }
+
     pub(crate) fn layer_norm(&mut self) {
         self.keep();
         self.needs_gradient = true;

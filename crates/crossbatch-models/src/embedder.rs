@@ -71,6 +71,13 @@ impl EmbedderConfig {
                 self.size
             ));
         }
+        let patch = backbone.patch();
+        if !self.size.is_multiple_of(patch) {
+            return Err(format!(
+                "{backbone} needs images whose side is a multiple of {patch} pixels, got {}",
+                self.size
+            ));
+        }
         if !matches!(self.channels, 1 | 3) {
             return Err(format!("images have 1 or 3 channels, not {}", self.channels));
         }
@@ -79,6 +86,11 @@ impl EmbedderConfig {
         }
         if self.pooling == Pooling::Flatten && backbone != BackboneKind::Conv4 {
             return Err(format!("pooling \"flatten\" goes with conv4 only, not with {backbone}"));
+        }
+        if self.pooling == Pooling::ClassToken && patch == 1 {
+            return Err(format!(
+                "pooling \"class-token\" goes with vit and dinov2 only, not with {backbone}"
+            ));
         }
         if !matches!(self.last_stride, 1 | 2)
             || self.last_stride == 1 && !backbone.has_last_stride()
@@ -213,6 +225,20 @@ impl Embedder {
     }
 }
 
+/// The key map: what PyTorch calls a part that a Rust field cannot be called, where the two differ.
+fn in_pytorch(field: &str) -> Option<&'static str> {
+    const NAMES: [(&str, &str); 6] = [
+        // Numbered places of a `Sequential`, between others that have no parameters.
+        ("pool_projection", "branch4.1"),
+        ("block_0", "block.0"),
+        ("block_2", "block.2"),
+        ("block_3", "block.3"),
+        ("block_5", "block.5"),
+        ("layers", ""),
+    ];
+    NAMES.into_iter().find(|(own, _)| *own == field).map(|(_, name)| name)
+}
+
 /// Where a walk over the modules stands. Enum variants are no part of a name: `backbone.blocks.0`,
 /// not `backbone.Conv4.blocks.0`.
 #[derive(Default)]
@@ -221,7 +247,7 @@ struct Path(Vec<String>);
 impl Path {
     fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum:") {
-            self.0.push(name.to_owned());
+            self.0.push(in_pytorch(name).unwrap_or(name).to_owned());
         }
     }
 
@@ -232,7 +258,8 @@ impl Path {
     }
 
     fn name(&self) -> String {
-        self.0.join(".")
+        let parts = self.0.iter().filter(|part| !part.is_empty());
+        parts.map(String::as_str).collect::<Vec<_>>().join(".")
     }
 }
 

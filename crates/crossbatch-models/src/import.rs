@@ -1,8 +1,9 @@
 //! Published weights: PyTorch files and safetensors, by PyTorch's names.
 
-use std::{collections::BTreeMap, fs, io::Read, path::Path};
+use std::{collections::BTreeMap, io::Read, path::Path};
 
 use burn::store::pytorch_reader::{DType, PytorchReader};
+use fs_err as fs;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::{
@@ -65,7 +66,8 @@ pub fn read_weights(path: &Path) -> Result<StateDict, WeightsError> {
     let unreadable = |reason: String| WeightsError::PyTorch(reason);
     let file = PytorchReader::new(path).map_err(|error| unreadable(error.to_string()))?;
     let mut state = StateDict::new();
-    for (name, tensor) in file.tensors() {
+    let tensors: BTreeMap<_, _> = file.into_tensors().into_iter().collect();
+    for (name, tensor) in tensors {
         let convert: fn(&[u8]) -> Vec<f32> = match tensor.dtype() {
             DType::F32 => f32s,
             DType::F64 => f64s,
@@ -75,7 +77,7 @@ pub fn read_weights(path: &Path) -> Result<StateDict, WeightsError> {
         };
         let bytes = tensor.read().map_err(|error| unreadable(error.to_string()))?;
         let shape = tensor.shape().to_vec();
-        state.insert(name.clone(), NamedTensor { shape, values: convert(&bytes) });
+        state.insert(name, NamedTensor { shape, values: convert(&bytes) });
     }
     if state.is_empty() {
         return Err(unreadable("it holds no tensors of floating-point numbers".to_owned()));

@@ -86,6 +86,15 @@ impl<'a> Initializer<'a> {
         self.parameter(Tensor::full([len], value, self.device))
     }
 
+    /// All `value`, of any shape.
+    pub(crate) fn constant_of<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        value: f32,
+    ) -> Param<Tensor<D>> {
+        self.parameter(Tensor::full(shape, value, self.device))
+    }
+
     /// Scale or shift of a batch normalisation, all `value`.
     pub(crate) fn norm_constant(&mut self, len: usize, value: f32) -> Param<Tensor<1>> {
         let frozen = self.frozen;

@@ -7,7 +7,7 @@ use burn::{
 pub use crossbatch_kernels::l2_normalize;
 use crossbatch_kernels::{
     BatchNormOptions, ConvOptions, batch_norm_inference, batch_norm_train, conv2d, layer_norm,
-    linear,
+    layer_norm_channels, linear,
 };
 
 use crate::init::Initializer;
@@ -63,6 +63,47 @@ impl Conv2d {
         Self { weight, bias: None, stride, padding: kernel / 2, groups }
     }
 
+    /// `trunc_normal_` or `normal_` with this deviation, no bias, padding of half the kernel.
+    pub(crate) fn normal(
+        init: &mut Initializer<'_>,
+        [input, output]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        deviation: f64,
+    ) -> Self {
+        let weight = init.normal([output, input, kernel, kernel], deviation);
+        Self { weight, bias: None, stride, padding: kernel / 2, groups: 1 }
+    }
+
+    /// Patches side by side, PyTorch's default initialisation.
+    pub(crate) fn patches(
+        init: &mut Initializer<'_>,
+        [input, output]: [usize; 2],
+        patch: usize,
+    ) -> Self {
+        let fan_in = input * patch * patch;
+        let weight = init.uniform([output, input, patch, patch], fan_in);
+        let bias = Some(init.uniform([output], fan_in));
+        Self { weight, bias, stride: patch, padding: 0, groups: 1 }
+    }
+
+    /// Patches side by side, normal with deviation 0.02, biases 0.
+    pub(crate) fn blocks(init: &mut Initializer<'_>, channels: [usize; 2], patch: usize) -> Self {
+        Self { padding: 0, ..Self::normal(init, channels, patch, patch, 0.02) }.with_zero_bias(init)
+    }
+
+    /// Each channel on its own, normal with deviation 0.02, biases 0.
+    pub(crate) fn depthwise(init: &mut Initializer<'_>, channels: usize, kernel: usize) -> Self {
+        let conv = Self::normal(init, [1, channels], kernel, 1, 0.02).with_zero_bias(init);
+        Self { groups: channels, ..conv }
+    }
+
+    /// With biases, all 0.
+    pub(crate) fn with_zero_bias(self, init: &mut Initializer<'_>) -> Self {
+        let bias = Some(init.constant(self.weight.dims()[0], 0.0));
+        Self { bias, ..self }
+    }
+
     /// How the kernel moves.
     pub fn options(&self) -> ConvOptions {
         ConvOptions {
@@ -83,7 +124,7 @@ impl Conv2d {
 /// Batch normalisation over `[B, C, H, W]`, optionally followed by ReLU.
 ///
 /// As in PyTorch the batch is normalised by its biased variance, while the running variance is a
-/// moving average (momentum 0.1) of the unbiased one; epsilon is 1e-5 where nothing else is said. A frozen
+/// moving average of the unbiased one; momentum is 0.1 and epsilon 1e-5 where nothing else is said. A frozen
 /// one normalises by its running statistics in every mode, and none of its numbers is trained.
 #[derive(Module, Debug)]
 pub struct BatchNorm2d {
@@ -97,12 +138,11 @@ pub struct BatchNorm2d {
     pub running_var: RunningState<Tensor<1>>,
     relu: bool,
     epsilon: f64,
+    momentum: f32,
     frozen: bool,
 }
 
 impl BatchNorm2d {
-    const MOMENTUM: f32 = 0.1;
-
     pub(crate) fn new(init: &mut Initializer<'_>, channels: usize, relu: bool) -> Self {
         let device = init.device().clone();
         Self {
@@ -112,8 +152,22 @@ impl BatchNorm2d {
             running_var: RunningState::with_id(init.id(), Tensor::ones([channels], &device)),
             relu,
             epsilon: 1e-5,
+            momentum: 0.1,
             frozen: init.norm_is_frozen(),
         }
+    }
+
+    pub(crate) fn with_epsilon(
+        init: &mut Initializer<'_>,
+        channels: usize,
+        relu: bool,
+        epsilon: f64,
+    ) -> Self {
+        Self { epsilon, ..Self::new(init, channels, relu) }
+    }
+
+    pub(crate) fn with_momentum(self, momentum: f32) -> Self {
+        Self { momentum, ..self }
     }
 
     fn options(&self) -> BatchNormOptions {
@@ -154,8 +208,7 @@ impl BatchNorm2d {
         let unbiased = result.variance * (count / (count - 1.0).max(1.0));
         let average = |running: &RunningState<Tensor<1>>, value: Tensor<1>| {
             let old = running.value_sync();
-            running
-                .update((old * (1.0 - Self::MOMENTUM) + value.detach() * Self::MOMENTUM).detach());
+            running.update((old * (1.0 - self.momentum) + value.detach() * self.momentum).detach());
         };
         average(&self.running_mean, result.mean);
         average(&self.running_var, unbiased);
@@ -177,7 +230,17 @@ impl Linear {
         Self { weight: init.uniform([output, input], input), bias: init.uniform([output], input) }
     }
 
-    /// `[B, in]` to `[B, out]`.
+    /// Weights normal with this deviation, biases 0.
+    pub(crate) fn normal(
+        init: &mut Initializer<'_>,
+        input: usize,
+        output: usize,
+        deviation: f64,
+    ) -> Self {
+        Self { weight: init.normal([output, input], deviation), bias: init.constant(output, 0.0) }
+    }
+
+    /// `[.., in]` to `[.., out]`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         linear(input, self.weight.val(), Some(self.bias.val()))
     }
@@ -196,6 +259,11 @@ pub struct LayerNorm {
 impl LayerNorm {
     pub(crate) fn new(init: &mut Initializer<'_>, width: usize, epsilon: f64) -> Self {
         Self { weight: init.constant(width, 1.0), bias: init.constant(width, 0.0), epsilon }
+    }
+
+    /// Over the channels of `[B, D, H, W]`.
+    pub fn forward_channels(&self, input: Tensor<4>) -> Tensor<4> {
+        layer_norm_channels(input, self.weight.val(), self.bias.val(), self.epsilon)
     }
 
     /// `[.., D]` to the same shape.

@@ -24,7 +24,10 @@ mod layer;
 mod pooling;
 mod weights;
 
-pub use backbone::{Backbone, BackboneKind, Conv4, ResNet};
+pub use backbone::{
+    Backbone, BackboneKind, BnInception, Conv4, ConvNeXt, GoogLeNet, MobileNetV3, ResNet,
+    VisionTransformer,
+};
 pub use cost::NetworkCost;
 pub use embedder::{Embedder, EmbedderConfig};
 pub use import::{ImportReport, Misfit, read_weights};

@@ -15,6 +15,8 @@ use crate::{cost::Tally, init::Initializer};
 pub enum Pooling {
     /// Every feature of every place, `[B, F h w]`; for `conv4` only.
     Flatten,
+    /// The class token, of vision transformers only.
+    ClassToken,
     /// The mean of each channel.
     Average,
     /// The maximum of each channel.
@@ -31,6 +33,7 @@ impl Pooling {
     pub fn name(self) -> &'static str {
         match self {
             Self::Flatten => "flatten",
+            Self::ClassToken => "class-token",
             Self::Average => "average",
             Self::Max => "max",
             Self::Gem => "gem",
@@ -55,6 +58,7 @@ impl Pool {
 
     /// `[B, F, h, w]` to `[B, F]`, or `[B, F h w]`.
     pub(crate) fn forward(&self, features: Tensor<4>) -> Tensor<2> {
+        // A class token comes as a map of one place.
         match (self.kind, &self.p) {
             (Pooling::Flatten, _) => features.flatten(1, 3),
             (Pooling::Max, _) => global_max_pool(features),
@@ -66,7 +70,9 @@ impl Pool {
                 let powers = features.clamp_min(1e-6).log() * p.clone().reshape([1, 1, 1, 1]);
                 (global_average_pool(powers.exp()).log() / p.reshape([1, 1])).exp()
             }
-            (Pooling::Average | Pooling::Gem, _) => global_average_pool(features),
+            (Pooling::Average | Pooling::ClassToken | Pooling::Gem, _) => {
+                global_average_pool(features)
+            }
         }
     }
 

@@ -33,10 +33,14 @@ pub struct LoadedSplit {
 /// How images of this recipe become network input: what the recipe says, else what fits the data.
 pub fn image_spec(recipe: &Recipe, kind: data::Kind) -> ImageSpec {
     let ink = kind.ink_on_paper();
+    let channels = recipe.data.channels.unwrap_or(if ink { 1 } else { 3 });
+    let invert = recipe.data.invert.unwrap_or(ink);
     ImageSpec {
-        size: recipe.data.image_size,
-        channels: recipe.data.channels.unwrap_or(if ink { 1 } else { 3 }),
-        invert: recipe.data.invert.unwrap_or(ink),
+        fit: recipe.images.fit(),
+        filter: recipe.images.filter,
+        normalise: recipe.images.normalise(),
+        decode: recipe.images.decode(),
+        ..ImageSpec::new(recipe.data.image_size, channels, invert)
     }
 }
 

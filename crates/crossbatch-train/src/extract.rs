@@ -47,9 +47,8 @@ pub fn embed_pixels(
     count: usize,
     spec: ImageSpec,
 ) -> Vec<f32> {
-    let shape = [count, spec.channels, spec.size, spec.size];
     let embedder = embedder.valid();
-    let images = Tensor::from_data(TensorData::new(pixels, shape), &embedder.device());
+    let images = pixel_tensor(pixels, count, spec, &embedder.device());
     forward(&embedder, images)
 }
 
@@ -67,8 +66,18 @@ pub(crate) fn image_tensor(
     let spec = images.spec();
     let mut pixels = Vec::new();
     images.write_f32(positions, &mut pixels)?;
-    let shape = [positions.len(), spec.channels, spec.size, spec.size];
-    Ok(Tensor::from_data(TensorData::new(pixels, shape), device))
+    Ok(pixel_tensor(pixels, positions.len(), spec, device))
+}
+
+/// Normalised pixels as a tensor `[count, C, S, S]`.
+pub(crate) fn pixel_tensor(
+    pixels: Vec<f32>,
+    count: usize,
+    spec: ImageSpec,
+    device: &Device,
+) -> Tensor<4> {
+    let shape = [count, spec.channels, spec.size, spec.size];
+    Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
 /// Metrics of a network on a split, each image a query against all others.

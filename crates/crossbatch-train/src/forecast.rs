@@ -71,6 +71,8 @@ pub struct Bytes {
     pub images: u64,
     /// A batch as the network takes it.
     pub batch: u64,
+    /// Batches that are read ahead, and pictures kept for them; 0 where all images are kept as the network takes them.
+    pub loader: u64,
     /// What the backward pass waits for, and the gradients on their way through it: an estimate from the layers' shapes.
     pub activations: u64,
     /// All of it.
@@ -141,12 +143,17 @@ pub fn forecast(recipe: &Recipe, observer: &dyn Observer) -> Result<Forecast, Er
         memory: if slots > 0 { memory } else { 0 },
         images: images.iter().sum(),
         batch: product(&[4, batch, spec.len()]),
+        loader: loader_bytes(
+            &recipe,
+            product(&[4, batch, spec.len()]),
+            images[0],
+            labels.len() * spec.len(),
+        ),
         activations: product(&[batch]).saturating_mul(cost.kept_bytes + 2 * cost.largest_bytes),
         total: 0,
     };
-    let Bytes { weights, gradients, optimizer, memory, images, batch: input, activations, .. } =
-        bytes;
-    bytes.total = [weights, gradients, optimizer, memory, images, input, activations]
+    let Bytes { weights, gradients, optimizer, memory, images, loader, activations, .. } = bytes;
+    bytes.total = [weights, gradients, optimizer, memory, images, bytes.batch, loader, activations]
         .into_iter()
         .fold(0, u64::saturating_add);
 
@@ -184,6 +191,16 @@ pub fn forecast(recipe: &Recipe, observer: &dyn Observer) -> Result<Forecast, Er
         bytes,
         flops,
     })
+}
+
+/// What reading ahead takes: batches finished and in the making, and the cache at most.
+fn loader_bytes(recipe: &Recipe, batch: u64, kept: u64, all: usize) -> u64 {
+    let augment = recipe.images.augment();
+    if !augment.is_on() && kept == all as u64 {
+        return 0;
+    }
+    let loader = recipe.images.loader(recipe.seed, recipe.threads);
+    batch.saturating_mul(loader.ahead as u64).saturating_add(loader.cache_bytes as u64)
 }
 
 /// Numbers that an optimiser keeps for each parameter.

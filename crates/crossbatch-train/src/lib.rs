@@ -14,6 +14,7 @@ mod extract;
 mod fill;
 mod folder;
 mod forecast;
+mod optimizer;
 mod recipe;
 mod run;
 mod sinks;
@@ -29,10 +30,12 @@ pub use events::{Evaluation, Observer, Phase, Silent, StepEvent};
 pub use extract::{embed, embed_pixels, evaluate_model, evaluate_raw};
 pub use folder::{RunFolder, TrainedModel};
 pub use forecast::{Bytes, Flops, Forecast, forecast};
+pub use optimizer::optimizer;
 pub use recipe::{
-    BatchRecipe, CorrectionKind, DataRecipe, DeviceChoice, DriftRecipe, EvaluationRecipe,
-    FORMAT_VERSION, Fill, LossRecipe, MemoryRecipe, MemorySize, ModelRecipe, OptimizerKind,
-    OptimizerRecipe, Recipe, RecipeError, Report, Schedule, Source, TrainRecipe,
+    BatchRecipe, CorrectionKind, CropKind, DataRecipe, DeviceChoice, DriftRecipe, EvaluationRecipe,
+    FORMAT_VERSION, Fill, ImagesRecipe, LossRecipe, MemoryRecipe, MemorySize, ModelRecipe,
+    OptimizerKind, OptimizerRecipe, Preset, Recipe, RecipeError, Report, Schedule, Source,
+    TrainRecipe,
 };
 pub use run::{Outcome, RunConfig, run};
 pub use step::{Batch, Step};

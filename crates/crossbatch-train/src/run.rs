@@ -234,6 +234,12 @@ impl Run<'_> {
                 return Ok(Trained::Stopped { step: trainer.done() });
             }
             let event = trainer.step()?;
+            for image in trainer.skipped() {
+                observer.warn(&format!(
+                    "skipped {} and took another of its class: {}",
+                    image.name, image.reason
+                ));
+            }
             observer.step(phase, &event);
             let done = event.step;
             let drift = trainer.drift()?;

@@ -7,6 +7,8 @@ use burn::{
 use crossbatch::{LossParameters, Memory, MomentumTwin, NO_SLOT, Objective, ObjectiveOutput, Rows};
 use crossbatch_models::{Embedder, Mode};
 
+use replace_with::replace_with_or_abort;
+
 use crate::error::Error;
 
 /// What a step works on.
@@ -63,7 +65,10 @@ impl Step {
         let gradients = output.total.backward();
         self.learn_loss_parameters(&gradients);
         let gradients = GradientsParams::from_grads(gradients, &self.embedder);
-        self.embedder = self.optimizer.step(lr, self.embedder.clone(), gradients);
+        // Moved, not cloned: weights that nobody else holds change in place.
+        replace_with_or_abort(&mut self.embedder, |embedder| {
+            self.optimizer.step(lr, embedder, gradients)
+        });
         if let Some(twin) = &mut self.twin {
             twin.update(&self.embedder);
         }

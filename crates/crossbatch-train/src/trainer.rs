@@ -4,16 +4,12 @@ use std::time::Instant;
 
 use burn::{
     module::Module,
-    optim::{
-        AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig,
-        momentum::MomentumConfig,
-    },
     tensor::{Device, Tensor},
 };
 use crossbatch::{
     Memory, MomentumTwin, Objective, ObjectiveConfig, ObjectiveOutput, PairStatistics, Rows,
 };
-use crossbatch_data::{EpochPlan, plan_epoch};
+use crossbatch_data::{EpochPlan, HostBatch, Loader, Skipped, Stream, plan_epoch};
 use crossbatch_models::{Embedder, EmbedderConfig, ImportReport, read_weights};
 
 use crate::{
@@ -22,9 +18,10 @@ use crate::{
     drift::{DriftEvent, DriftWatch},
     error::Error,
     events::StepEvent,
-    extract::image_tensor,
+    extract::{image_tensor, pixel_tensor},
     fill::fill,
-    recipe::{Fill, OptimizerKind, OptimizerRecipe, Recipe},
+    optimizer::optimizer,
+    recipe::{Fill, Recipe},
     step::{Batch, Step},
 };
 
@@ -36,6 +33,10 @@ pub struct Trainer<'a> {
     step: Step,
     plan: EpochPlan,
     position: Position,
+    /// Reads batches ahead, where images change at random or are not all in memory.
+    loader: Option<Loader>,
+    /// The batches of the current epoch from the next one on, once it was begun.
+    stream: Option<Stream>,
     kept: Option<u64>,
     drift: Option<DriftWatch<'a>>,
 }
@@ -68,7 +69,22 @@ impl<'a> Trainer<'a> {
         };
         let drift = (recipe.drift.every > 0).then(|| DriftWatch::new(recipe, data)).transpose()?;
         let position = Position::default();
-        Ok(Self { recipe, data, device, step, plan, position, kept: None, drift })
+        let images = &data.images;
+        let ahead = recipe.images.augment().is_on() || images.cached() < images.len();
+        let loader = recipe.images.loader(recipe.seed, recipe.threads);
+        let loader = ahead.then(|| Loader::new(images, loader)).transpose()?;
+        Ok(Self {
+            recipe,
+            data,
+            device,
+            step,
+            plan,
+            position,
+            loader,
+            stream: None,
+            kept: None,
+            drift,
+        })
     }
 
     /// The network as it stands.
@@ -107,6 +123,11 @@ impl<'a> Trainer<'a> {
         Err(Error::WeightsNotFinite { step, kept: self.kept, lr })
     }
 
+    /// Images that were skipped since the last call.
+    pub(crate) fn skipped(&self) -> Vec<Skipped> {
+        self.loader.as_ref().map(Loader::skipped).unwrap_or_default()
+    }
+
     /// Notes a validation R@1; says whether it is the highest so far.
     pub(crate) fn improves(&mut self, recall: f64) -> bool {
         let better = self.position.best.is_none_or(|best| recall > best);
@@ -128,6 +149,7 @@ impl<'a> Trainer<'a> {
     pub(crate) fn restore(&mut self, folder: &std::path::Path) -> Result<(), Error> {
         self.position = checkpoint::restore(folder, &mut self.step, self.drift.as_mut())?;
         self.plan = batches(self.recipe, &self.data.labels, self.position.epoch)?;
+        self.stream = None;
         self.kept = Some(self.position.step);
         Ok(())
     }
@@ -142,19 +164,15 @@ impl<'a> Trainer<'a> {
         while self.position.taken >= self.plan.batches.len() {
             self.position.epoch += 1;
             self.position.taken = 0;
+            self.stream = None;
             self.plan = batches(self.recipe, &self.data.labels, self.position.epoch)?;
         }
         if self.position.step >= self.recipe.memory.start {
             self.start_memory(self.position.step)?;
         }
-        let ids = &self.plan.batches[self.position.taken];
-        let positions: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
-        let labels: Vec<u32> =
-            positions.iter().map(|&position| self.data.labels[position]).collect();
-        let batch = Batch {
-            images: image_tensor(&self.data.images, &positions, &self.device)?,
-            rows: Rows { labels: &labels, ids },
-        };
+        let (images, ids) = self.read()?;
+        let labels: Vec<u32> = ids.iter().map(|&id| self.data.labels[id as usize]).collect();
+        let batch = Batch { images, rows: Rows { labels: &labels, ids: &ids } };
 
         let number = self.position.step + 1;
         let lr = self.recipe.optimizer.rate(number, self.recipe.steps);
@@ -173,10 +191,30 @@ impl<'a> Trainer<'a> {
         Ok(StepEvent {
             epoch: self.position.epoch,
             memory_filled: self.step.memory.as_ref().map_or(0, Memory::len),
-            images: positions.len(),
+            images: ids.len(),
             seconds: self.position.seconds,
             ..event.expect("a step that succeeds was accepted")
         })
+    }
+
+    /// The next batch of the plan, and which images it is of. An image that could not be read may have been replaced.
+    fn read(&mut self) -> Result<(Tensor<4>, Vec<u32>), Error> {
+        let Position { epoch, taken, .. } = self.position;
+        let Some(loader) = &self.loader else {
+            let ids = &self.plan.batches[taken];
+            let positions: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
+            return Ok((image_tensor(&self.data.images, &positions, &self.device)?, ids.clone()));
+        };
+        let start = || loader.stream(epoch, self.plan.batches.clone(), taken);
+        let stream = self.stream.get_or_insert_with(start);
+        let batch = stream.next().expect("the stream has the plan's batches");
+        // After an error a stream is at its end; trying again begins a new one.
+        if batch.is_err() {
+            self.stream = None;
+        }
+        let HostBatch { pixels, ids, .. } = batch?;
+        let images = pixel_tensor(pixels, ids.len(), self.data.images.spec(), &self.device);
+        Ok((images, ids))
     }
 
     /// Fills a memory that is about to be used for the first time, after `step` steps, where the recipe says so.
@@ -351,33 +389,6 @@ impl Recipe {
             head_norm: model.head_norm,
             frozen_norm: model.freeze_norm,
             frozen_stages: model.freeze_stages,
-        }
-    }
-}
-
-fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
-    let decay =
-        (recipe.weight_decay > 0.0).then(|| WeightDecayConfig::new(recipe.weight_decay as f32));
-    match recipe.kind {
-        OptimizerKind::Adam => AdamConfig::new()
-            .with_beta_1(recipe.betas[0])
-            .with_beta_2(recipe.betas[1])
-            .with_epsilon(recipe.epsilon)
-            .with_weight_decay(decay)
-            .init(),
-        OptimizerKind::Adamw => AdamWConfig::new()
-            .with_beta_1(recipe.betas[0])
-            .with_beta_2(recipe.betas[1])
-            .with_epsilon(recipe.epsilon)
-            .with_weight_decay(recipe.weight_decay as f32)
-            .init(),
-        OptimizerKind::Sgd => {
-            let momentum = (recipe.momentum > 0.0).then_some(MomentumConfig {
-                momentum: recipe.momentum,
-                dampening: 0.0,
-                nesterov: false,
-            });
-            SgdConfig::new().with_weight_decay(decay).with_momentum(momentum).init()
         }
     }
 }

@@ -90,6 +90,49 @@ fn stopping_and_going_on_gives_the_same_weights_to_the_bit() {
     assert_eq!(lines(&whole), lines(&parts), "no step is told twice or lost");
 }
 
+/// Chance comes from the place in the plan: neither a stop nor the number of workers changes it.
+#[test]
+fn augmented_runs_resume_to_the_bit_with_other_workers() {
+    let settings = [
+        "images.crop=random-resized",
+        "images.flip=0.5",
+        "images.brightness=0.4",
+        "images.erase=0.5",
+        "images.workers=1",
+    ];
+    let whole_run = recipe(&settings);
+    let root = tempfile::tempdir().unwrap();
+    let whole = root.path().join("whole");
+    finish(&whole_run, &whole);
+
+    let parts = root.path().join("parts");
+    let stopper = Listener { stop_at: Some(5), ..Listener::default() };
+    let outcome = start(&whole_run, &parts, false, &stopper).unwrap();
+    assert_eq!(outcome, Outcome::Stopped { phase: Phase::Main, step: 5 });
+    let others = ["images.workers=3".to_owned(), "images.cache-mib=1".to_owned()];
+    let resumed = RunFolder::open(&parts).unwrap().recipe(&others).unwrap();
+    let outcome = start(&resumed, &parts, true, &Listener::default()).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    let weights = |folder: &Path| fs_err::read(folder.join("last.safetensors")).unwrap();
+    assert_eq!(weights(&whole), weights(&parts));
+
+    let plain = root.path().join("plain");
+    finish(&recipe(&[]), &plain);
+    assert_ne!(weights(&whole), weights(&plain));
+}
+
+/// Images that do not fit the budget are read ahead, and are the same images.
+#[test]
+fn the_budget_of_decoded_images_changes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let weights = |settings: &[&str], name: &str| {
+        let folder = root.path().join(name);
+        finish(&recipe(settings), &folder);
+        fs_err::read(folder.join("last.safetensors")).unwrap()
+    };
+    assert_eq!(weights(&[], "all"), weights(&["data.cache-mib=0"], "none"));
+}
+
 /// The options of each case touch other parts of what is saved.
 #[test]
 fn a_stop_in_the_memorys_middle_resumes_to_the_bit() {

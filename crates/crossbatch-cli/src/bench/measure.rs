@@ -76,7 +76,7 @@ impl Products {
 }
 
 /// The value in the middle; the mean of the two there if their number is even.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     (values[middle] + values[values.len().div_ceil(2) - 1]) / 2.0

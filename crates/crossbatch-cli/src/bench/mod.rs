@@ -1,10 +1,12 @@
 //! `crossbatch bench memory`: how long the memory's part of a training step takes, beside plain matrix products.
 //!
+//! `network` times training steps and inference. Of the memory:
 //! `generate` or `file` gives the inputs, `step` is the call that is timed, `measure` times it.
 
 pub(crate) mod file;
 pub(crate) mod generate;
 pub(crate) mod measure;
+pub(crate) mod network;
 pub(crate) mod step;
 
 use burn::tensor::TensorData;

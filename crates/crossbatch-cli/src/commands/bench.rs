@@ -1,4 +1,7 @@
-//! `crossbatch bench memory`
+//! `crossbatch bench memory`, and beside it the other measurements.
+
+pub(crate) mod model;
+pub(crate) mod overview;
 
 use anyhow::bail;
 use clap::ValueEnum;
@@ -239,7 +242,7 @@ fn text_table(reports: &[Report]) -> String {
 }
 
 /// The JSON's keys as a header, a row a size.
-fn csv(reports: &[Report]) -> anyhow::Result<String> {
+fn csv(reports: &[impl Serialize]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for (index, report) in reports.iter().enumerate() {
         let fields: Map<String, Value> = serde_json::from_value(serde_json::to_value(report)?)?;

@@ -6,6 +6,7 @@ mod embed;
 pub(crate) mod eval;
 pub(crate) mod losses;
 mod plan;
+mod preview;
 mod recipe;
 mod search;
 mod train;
@@ -30,8 +31,14 @@ pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Embed(args) => embed::run(args, common, printer),
         Command::Data(DataCommand::List(args)) => data::list(args, common, printer),
         Command::Data(DataCommand::Show(args)) => data::show(args, common, printer),
+        Command::Data(DataCommand::Preview(args)) => preview::run(args, common, printer),
         Command::Losses(args) => losses::run(args, printer),
-        Command::Bench(BenchCommand::Memory(args)) => bench::memory(args, common, printer),
+        Command::Bench(bench) => match &bench.command {
+            None => bench::overview::run(bench.format, common, printer),
+            Some(BenchCommand::Memory(args)) => bench::memory(args, common, printer),
+            Some(BenchCommand::Step(args)) => bench::model::step(args, common, printer),
+            Some(BenchCommand::Infer(args)) => bench::model::infer(args, common, printer),
+        },
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -98,6 +98,7 @@ fn text_table(recipe: &Recipe, forecast: &Forecast) -> String {
         ("  memory", size(bytes.memory)),
         ("  decoded images", size(bytes.images)),
         ("  a batch of images", size(bytes.batch)),
+        ("  batches read ahead", size(bytes.loader)),
         (
             "  activations",
             format!("{}, estimated from the layers' shapes", size(bytes.activations)),

@@ -17,7 +17,15 @@ use crate::{
 };
 
 /// What may change when a run is continued: nothing that shapes the network, its data or its past.
-const RESUMABLE: [&str; 4] = ["steps", "threads", "evaluation.every", "train.checkpoint-every"];
+const RESUMABLE: [&str; 7] = [
+    "steps",
+    "threads",
+    "evaluation.every",
+    "train.checkpoint-every",
+    "images.workers",
+    "images.ahead",
+    "images.cache-mib",
+];
 
 pub(crate) fn run(
     args: &TrainArgs,

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::archive::Archive;
-use crate::decode::{ImageSpec, decode_bytes, decode_rgb_bytes};
+use crate::decode::{ImageSpec, Raster, decode_rgb_bytes};
 use crate::error::Error;
 use crate::glyphs::GlyphSet;
+use crate::transform::Fit;
 
 #[derive(Debug, Clone)]
 pub(crate) enum ImageSource {
@@ -18,22 +19,28 @@ pub(crate) enum ImageSource {
 }
 
 impl ImageSource {
-    /// `[channels, size, size]`, not inverted. Glyphs are drawn at that size, not resized to it.
+    /// `[channels, size, size]`, not inverted.
     pub(crate) fn decode(&self, name: &str, spec: ImageSpec) -> Result<Vec<u8>, Error> {
-        match self {
+        spec.check()?;
+        Ok(self.raster(name, &spec)?.fitted(&spec))
+    }
+
+    /// The whole picture, grey where the network is. Glyphs are drawn at the size that they are fitted at, so that
+    /// fitting resizes none.
+    pub(crate) fn raster(&self, name: &str, spec: &ImageSpec) -> Result<Raster, Error> {
+        let raster = match self {
             Self::Glyph { set, class, image } => {
-                spec.check()?;
-                Ok(set.draw(*class, *image, spec.size).repeat(spec.channels))
+                let side = match spec.fit {
+                    Fit::Squash => spec.size,
+                    Fit::CentreCrop { resize } => resize,
+                };
+                let pixels = set.draw(*class, *image, side);
+                Raster { width: side, height: side, channels: 1, pixels }
             }
-            Self::Turned { quarters, of } => {
-                let mut pixels = of.decode(name, spec)?;
-                for plane in pixels.chunks_exact_mut(spec.size * spec.size) {
-                    turn(plane, spec.size, *quarters);
-                }
-                Ok(pixels)
-            }
-            _ => decode_bytes(name, &self.bytes()?, spec),
-        }
+            Self::Turned { quarters, of } => return Ok(of.raster(name, spec)?.turned(*quarters)),
+            _ => Raster::decode(name, &self.bytes()?, spec.decode)?,
+        };
+        Ok(raster.for_network(spec.channels))
     }
 
     /// `[side, side, 3]`, interleaved.
@@ -44,9 +51,8 @@ impl ImageSource {
             }
             Self::Turned { quarters, of } => {
                 let pixels = of.decode_rgb(name, side)?;
-                let mut pixels: Vec<[u8; 3]> = pixels.as_chunks::<3>().0.to_vec();
-                turn(&mut pixels, side, *quarters);
-                Ok(pixels.into_iter().flatten().collect())
+                let square = Raster { width: side, height: side, channels: 3, pixels };
+                Ok(square.turned(*quarters).pixels)
             }
             _ => decode_rgb_bytes(name, &self.bytes()?, side),
         }
@@ -63,14 +69,21 @@ impl ImageSource {
     }
 }
 
-/// Turns a square of `side` by `side` pixels anticlockwise by as many quarters.
-fn turn<T: Copy>(pixels: &mut [T], side: usize, quarters: u8) {
-    for _ in 0..quarters % 4 {
-        let before = pixels.to_vec();
-        for (place, pixel) in pixels.iter_mut().enumerate() {
-            let (y, x) = (place / side, place % side);
-            *pixel = before[x * side + (side - 1 - y)];
+impl Raster {
+    /// The picture turned anticlockwise by as many quarters.
+    fn turned(mut self, quarters: u8) -> Self {
+        for _ in 0..quarters % 4 {
+            let (width, height, channels) = (self.width, self.height, self.channels);
+            let mut pixels = Vec::with_capacity(self.pixels.len());
+            for x in (0..width).rev() {
+                for y in 0..height {
+                    let start = (y * width + x) * channels;
+                    pixels.extend_from_slice(&self.pixels[start..start + channels]);
+                }
+            }
+            self = Self { width: height, height: width, channels, pixels };
         }
+        self
     }
 }
 
@@ -80,13 +93,14 @@ mod tests {
 
     #[test]
     fn quarters_are_anticlockwise() {
-        let turned = |quarters| {
-            let mut pixels = [1, 2, 3, 4];
-            turn(&mut pixels, 2, quarters);
-            pixels
-        };
-        assert_eq!(turned(1), [2, 4, 1, 3]);
-        assert_eq!(turned(2), [4, 3, 2, 1]);
-        assert_eq!(turned(3), [3, 1, 4, 2]);
+        // 1 2 3
+        // 4 5 6
+        let raster = || Raster { width: 3, height: 2, channels: 1, pixels: vec![1, 2, 3, 4, 5, 6] };
+        let once = raster().turned(1);
+        assert_eq!((once.width, once.height, once.pixels), (2, 3, vec![3, 6, 2, 5, 1, 4]));
+        assert_eq!(raster().turned(2).pixels, [6, 5, 4, 3, 2, 1]);
+        assert_eq!(raster().turned(3).pixels, [4, 1, 5, 2, 6, 3]);
+        let colours = Raster { width: 1, height: 2, channels: 3, pixels: vec![1, 2, 3, 4, 5, 6] };
+        assert_eq!(colours.turned(1).pixels, [1, 2, 3, 4, 5, 6]);
     }
 }

@@ -12,7 +12,7 @@ impl Conv2dOps for Flex {
         weight: FloatTensor<Self>,
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        if !all_f32(&[&input, &weight]) || !fast(options) {
+        if !all_f32(&[&input, &weight]) {
             return reference::forward::<Self>(input, weight, options);
         }
         let [batch, channels, height, width] = sizes(&input);
@@ -25,6 +25,8 @@ impl Conv2dOps for Flex {
             kernel: [rows, columns],
             stride: options.stride,
             padding: options.padding,
+            dilation: options.dilation,
+            groups: options.groups,
         };
         let (input, weight) = (ordered(input), ordered(weight));
         let output = conv::forward(&shape, values(&input), values(&weight), None);
@@ -38,11 +40,12 @@ impl Conv2dOps for Flex {
         size: [usize; 2],
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        if !all_f32(&[&gradient, &weight]) || !fast(options) {
+        if !all_f32(&[&gradient, &weight]) {
             return reference::input_gradient::<Self>(gradient, weight, size, options);
         }
         let [batch, filters, ..] = sizes(&gradient);
-        let [_, channels, rows, columns] = sizes(&weight);
+        let [_, group_channels, rows, columns] = sizes(&weight);
+        let channels = group_channels * options.groups;
         let shape = ConvShape {
             batch,
             channels,
@@ -51,6 +54,8 @@ impl Conv2dOps for Flex {
             kernel: [rows, columns],
             stride: options.stride,
             padding: options.padding,
+            dilation: options.dilation,
+            groups: options.groups,
         };
         let (gradient, weight) = (ordered(gradient), ordered(weight));
         let result = conv::input_gradient(&shape, values(&gradient), values(&weight));
@@ -63,7 +68,7 @@ impl Conv2dOps for Flex {
         kernel: [usize; 2],
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        if !all_f32(&[&input, &gradient]) || !fast(options) {
+        if !all_f32(&[&input, &gradient]) {
             return reference::weight_gradient::<Self>(input, gradient, kernel, options);
         }
         let [batch, channels, height, width] = sizes(&input);
@@ -76,14 +81,11 @@ impl Conv2dOps for Flex {
             kernel,
             stride: options.stride,
             padding: options.padding,
+            dilation: options.dilation,
+            groups: options.groups,
         };
         let (input, gradient) = (ordered(input), ordered(gradient));
         let result = conv::weight_gradient(&shape, values(&input), values(&gradient));
-        tensor(result, [filters, channels, kernel[0], kernel[1]])
+        tensor(result, [filters, channels / options.groups, kernel[0], kernel[1]])
     }
-}
-
-/// Whether there is a kernel of our own.
-fn fast(options: ConvOptions) -> bool {
-    options.dilation == [1, 1] && options.groups == 1
 }

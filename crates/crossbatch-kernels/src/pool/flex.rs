@@ -21,11 +21,7 @@ impl PoolOps for Flex {
         input: FloatTensor<Self>,
         options: PoolOptions,
     ) -> (FloatTensor<Self>, IntTensor<Self>) {
-        if !all_f32(&[&input])
-            || options.kernel > LARGEST
-            || options.padding > 0
-            || options.ceil_mode
-        {
+        if !all_f32(&[&input]) || options.kernel > LARGEST {
             return reference::forward::<Self>(input, options);
         }
         let [batch, channels, height, width] = sizes(&input);

@@ -6,6 +6,8 @@
 //! patch matrix is built; the few positions past the end of a row are computed and dropped. A stride
 //! splits the image into one plane a residue, so that it costs no more than stride 1.
 
+use super::shape::ConvShape;
+
 /// Which source pixels a plane takes: row `r` is source row `r * step + origin`.
 #[derive(Clone, Copy, Debug)]
 struct Sampling {
@@ -29,16 +31,12 @@ pub(super) struct Planes {
 
 impl Planes {
     /// The planes of a convolution's input.
-    pub(super) fn of_input(
-        source: [usize; 2],
-        output: [usize; 2],
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        padding: [usize; 2],
-    ) -> Self {
-        let phases = [stride[0].min(kernel[0]), stride[1].min(kernel[1])];
-        let plane =
-            [output[0] + (kernel[0] - 1) / stride[0], output[1] + (kernel[1] - 1) / stride[1]];
+    pub(super) fn of_input(shape: &ConvShape) -> Self {
+        let output = shape.output();
+        let ConvShape { kernel, stride, padding, dilation, .. } = *shape;
+        let reach = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis]);
+        let phases = [stride[0].min(reach[0] + 1), stride[1].min(reach[1] + 1)];
+        let plane = [output[0] + reach[0] / stride[0], output[1] + reach[1] / stride[1]];
         let mut samplings = Vec::with_capacity(phases[0] * phases[1]);
         for row in 0..phases[0] {
             for column in 0..phases[1] {
@@ -52,64 +50,64 @@ impl Planes {
             }
         }
         let mut taps = Vec::with_capacity(kernel[0] * kernel[1]);
-        for row in 0..kernel[0] {
-            for column in 0..kernel[1] {
+        for row in (0..kernel[0]).map(|row| row * dilation[0]) {
+            for column in (0..kernel[1]).map(|column| column * dilation[1]) {
                 let phase = row % stride[0] * phases[1] + column % stride[1];
                 taps.push((phase * plane[0] + row / stride[0]) * plane[1] + column / stride[1]);
             }
         }
-        Self { samplings, source, plane, output, kernel_taps: (0..taps.len()).collect(), taps }
+        let kernel_taps = (0..taps.len()).collect();
+        Self { samplings, source: shape.input, plane, output, kernel_taps, taps }
     }
 
     /// The planes of an output's gradient, for the input pixels of one residue of the stride.
     ///
-    /// `output` is the grid of those input pixels and `first` the output position that belongs to
-    /// the grid's corner. Without any tap for this residue there is nothing to read.
+    /// `grid` is the grid of those input pixels and `first` the output position that belongs to its corner. Without
+    /// any tap for this residue there is nothing to read.
     pub(super) fn of_gradient(
-        source: [usize; 2],
-        output: [usize; 2],
+        shape: &ConvShape,
+        grid: [usize; 2],
         first: [usize; 2],
-        kernel: [usize; 2],
-        stride: [usize; 2],
         residue: [usize; 2],
     ) -> Self {
-        let counts = [0, 1].map(|axis| {
-            if residue[axis] < kernel[axis] {
-                (kernel[axis] - 1 - residue[axis]) / stride[axis] + 1
-            } else {
-                0
-            }
+        let source = shape.output();
+        // The kernel's rows (columns) that meet this residue, each with how many outputs it lies back.
+        let met = [0, 1].map(|axis| {
+            let (stride, dilation) = (shape.stride[axis], shape.dilation[axis]);
+            (0..shape.kernel[axis])
+                .filter(|tap| tap * dilation % stride == residue[axis])
+                .map(|tap| (tap, tap * dilation / stride))
+                .collect::<Vec<_>>()
         });
-        if counts[0] == 0 || counts[1] == 0 {
+        let [Some(rows_back), Some(columns_back)] =
+            [0, 1].map(|axis| met[axis].last().map(|(_, back)| *back))
+        else {
             return Self {
                 samplings: Vec::new(),
                 source,
-                plane: output,
-                output,
+                plane: grid,
+                output: grid,
                 taps: Vec::new(),
                 kernel_taps: Vec::new(),
             };
-        }
-        let plane = [output[0] + counts[0] - 1, output[1] + counts[1] - 1];
-        let mut taps = Vec::with_capacity(counts[0] * counts[1]);
-        let mut kernel_taps = Vec::with_capacity(counts[0] * counts[1]);
+        };
+        let plane = [grid[0] + rows_back, grid[1] + columns_back];
+        let mut taps = Vec::with_capacity(met[0].len() * met[1].len());
+        let mut kernel_taps = Vec::with_capacity(taps.capacity());
         // In the order of memory, which the hardware reads ahead best.
-        for row in (0..counts[0]).rev() {
-            for column in (0..counts[1]).rev() {
-                taps.push((counts[0] - 1 - row) * plane[1] + counts[1] - 1 - column);
-                kernel_taps.push(
-                    (residue[0] + stride[0] * row) * kernel[1] + residue[1] + stride[1] * column,
-                );
+        for (row, row_back) in met[0].iter().rev() {
+            for (column, column_back) in met[1].iter().rev() {
+                taps.push((rows_back - row_back) * plane[1] + columns_back - column_back);
+                kernel_taps.push(row * shape.kernel[1] + column);
             }
         }
+        let origin =
+            [first[0] as isize - rows_back as isize, first[1] as isize - columns_back as isize];
         Self {
-            samplings: vec![Sampling {
-                origin: [0, 1].map(|axis| first[axis] as isize - (counts[axis] as isize - 1)),
-                step: [1, 1],
-            }],
+            samplings: vec![Sampling { origin, step: [1, 1] }],
             source,
             plane,
-            output,
+            output: grid,
             taps,
             kernel_taps,
         }

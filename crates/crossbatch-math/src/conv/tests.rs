@@ -8,13 +8,15 @@ fn naive(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
             for y in 0..output[0] {
                 for x in 0..output[1] {
                     let out = ((n * shape.filters + o) * output[0] + y) * output[1] + x;
-                    for c in 0..shape.channels {
+                    let own = shape.channels / shape.groups;
+                    for c in 0..own {
                         for ky in 0..shape.kernel[0] {
                             for kx in 0..shape.kernel[1] {
-                                let row =
-                                    (y * shape.stride[0] + ky) as isize - shape.padding[0] as isize;
-                                let column =
-                                    (x * shape.stride[1] + kx) as isize - shape.padding[1] as isize;
+                                let row = (y * shape.stride[0] + ky * shape.dilation[0]) as isize
+                                    - shape.padding[0] as isize;
+                                let column = (x * shape.stride[1] + kx * shape.dilation[1])
+                                    as isize
+                                    - shape.padding[1] as isize;
                                 if row < 0
                                     || column < 0
                                     || row >= shape.input[0] as isize
@@ -22,13 +24,13 @@ fn naive(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
                                 {
                                     continue;
                                 }
-                                let inside = ((n * shape.channels + c) * shape.input[0]
+                                let channel = o / (shape.filters / shape.groups) * own + c;
+                                let inside = ((n * shape.channels + channel) * shape.input[0]
                                     + row as usize)
                                     * shape.input[1]
                                     + column as usize;
-                                let weight = ((o * shape.channels + c) * shape.kernel[0] + ky)
-                                    * shape.kernel[1]
-                                    + kx;
+                                let weight =
+                                    ((o * own + c) * shape.kernel[0] + ky) * shape.kernel[1] + kx;
                                 visit(out, inside, weight);
                             }
                         }
@@ -59,10 +61,21 @@ fn shapes() -> Vec<ConvShape> {
     for input in sizes {
         for (kernel, padding) in kernels {
             for stride in [[1, 1], [2, 2], [3, 1], [4, 5]] {
-                if [0, 1].iter().any(|&a| input[a] + 2 * padding[a] < kernel[a]) {
-                    continue;
-                }
-                for (batch, channels, filters) in [(1, 1, 1), (3, 3, 10), (2, 5, 17)] {
+                for (batch, channels, filters, groups, dilation) in [
+                    (1, 1, 1, 1, [1, 1]),
+                    (3, 3, 10, 1, [1, 1]),
+                    (2, 5, 17, 1, [1, 1]),
+                    (2, 3, 2, 1, [2, 3]),
+                    (2, 4, 6, 2, [1, 1]),
+                    (1, 6, 3, 3, [3, 2]),
+                    (2, 5, 5, 5, [1, 1]),
+                    (1, 3, 3, 3, [2, 2]),
+                    (1, 3, 6, 3, [1, 1]),
+                ] {
+                    let extent = |a: usize| (kernel[a] - 1) * dilation[a] + 1;
+                    if [0, 1].iter().any(|&a| input[a] + 2 * padding[a] < extent(a)) {
+                        continue;
+                    }
                     shapes.push(ConvShape {
                         batch,
                         channels,
@@ -71,6 +84,8 @@ fn shapes() -> Vec<ConvShape> {
                         kernel,
                         stride,
                         padding,
+                        dilation,
+                        groups,
                     });
                 }
             }
@@ -93,7 +108,26 @@ fn all_passes_agree_with_written_out_sums() {
             input_grad[i] += gradient[o] * weight[w];
             weight_grad[w] += gradient[o] * input[i];
         });
+        let mut bias_grad = vec![0.0; shape.filters];
+        let output_area: usize = shape.output().iter().product();
+        for (at, value) in gradient.iter().enumerate() {
+            bias_grad[at / output_area % shape.filters] += value;
+        }
+        assert_eq!(bias_gradient(&shape, &gradient), bias_grad, "{shape:?}");
+        if shape.groups == 1 {
+            let name = format!("patches {shape:?}");
+            assert_eq!(patches::forward(&shape, &input, &weight, None), output, "{name}");
+            assert_eq!(patches::input_gradient(&shape, &gradient, &weight), input_grad, "{name}");
+            assert_eq!(patches::weight_gradient(&shape, &input, &gradient), weight_grad, "{name}");
+        }
         for level in Level::supported() {
+            let name = format!("direct {level:?} {shape:?}");
+            let found = direct::forward(level, &shape, &input, &weight, None);
+            assert_eq!(found, output, "{name}");
+            let found = direct::input_gradient(level, &shape, &gradient, &weight);
+            assert_eq!(found, input_grad, "{name}");
+            let found = direct::weight_gradient(level, &shape, &input, &gradient);
+            assert_eq!(found, weight_grad, "{name}");
             let name = format!("{level:?} {shape:?}");
             assert_eq!(forward_at(level, &shape, &input, &weight, None), output, "{name}");
             assert_eq!(input_gradient_at(level, &shape, &gradient, &weight), input_grad, "{name}");
@@ -104,6 +138,29 @@ fn all_passes_agree_with_written_out_sums() {
 
 #[test]
 fn bias_is_added_to_its_filter() {
+    for kernel in [1, 3] {
+        for groups in [1, 3] {
+            let shape = ConvShape {
+                batch: 40,
+                channels: 3,
+                filters: 9,
+                input: [4, 4],
+                kernel: [kernel; 2],
+                stride: [1, 1],
+                padding: [0, 0],
+                dilation: [1, 1],
+                groups,
+            };
+            let bias: Vec<f32> = (0..9).map(|filter| filter as f32 * 16.0).collect();
+            let (input, weight) = (values(shape.input_len(), 1), values(shape.weight_len(), 2));
+            let plain = forward(&shape, &input, &weight, None);
+            let area: usize = shape.output().iter().product();
+            let found = forward(&shape, &input, &weight, Some(&bias));
+            for (at, value) in found.iter().enumerate() {
+                assert_eq!(*value, plain[at] + bias[at / area % 9]);
+            }
+        }
+    }
     let shape = ConvShape {
         batch: 2,
         channels: 1,
@@ -112,6 +169,8 @@ fn bias_is_added_to_its_filter() {
         kernel: [1, 1],
         stride: [1, 1],
         padding: [0, 0],
+        dilation: [1, 1],
+        groups: 1,
     };
     let bias: Vec<f32> = (0..9).map(|filter| filter as f32).collect();
     let output = forward(&shape, &[0.0; 8], &[1.0; 9], Some(&bias));
@@ -122,7 +181,14 @@ fn bias_is_added_to_its_filter() {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    for (channels, filters, side, stride) in [(1, 64, 28, 1), (33, 40, 9, 1), (16, 24, 13, 2)] {
+    for (channels, filters, side, stride, groups) in [
+        (1, 64, 28, 1, 1),
+        (33, 40, 9, 1, 1),
+        (16, 24, 13, 2, 1),
+        (16, 24, 13, 2, 4),
+        (160, 400, 5, 1, 1),
+        (24, 24, 13, 2, 24),
+    ] {
         let shape = ConvShape {
             batch: 13,
             channels,
@@ -131,6 +197,8 @@ fn threads_do_not_change_a_bit() {
             kernel: [3, 3],
             stride: [stride, stride],
             padding: [1, 1],
+            dilation: [1, 1],
+            groups,
         };
         let fraction = |values: Vec<f32>| -> Vec<f32> {
             values.iter().enumerate().map(|(i, v)| v / (3.0 + i as f32 % 13.0)).collect()
@@ -165,6 +233,8 @@ fn kernel_beyond_the_padded_input_panics() {
         kernel: [3, 3],
         stride: [1, 1],
         padding: [0, 0],
+        dilation: [1, 1],
+        groups: 1,
     };
     let _ = shape.output();
 }
@@ -180,6 +250,8 @@ fn wrong_length_panics() {
         kernel: [1, 1],
         stride: [1, 1],
         padding: [0, 0],
+        dilation: [1, 1],
+        groups: 1,
     };
     let _ = forward(&shape, &[0.0; 3], &[1.0], None);
 }

@@ -25,6 +25,8 @@ pub(crate) unsafe trait Arithmetic: Lanes {
     unsafe fn sqrt(self) -> Self;
     /// Where `self > other`; not where either is NaN.
     unsafe fn greater(self, other: Self) -> u32;
+    /// Where not `self <= other`: where `self > other` or either is NaN.
+    unsafe fn not_at_most(self, other: Self) -> u32;
     /// `yes` where the mask has a one, else `no`.
     unsafe fn select(mask: u32, yes: Self, no: Self) -> Self;
     /// The nearest whole number, ties to even, of numbers well inside i32.
@@ -159,6 +161,11 @@ unsafe impl Arithmetic for Portable {
         (0..8).fold(0, |mask, lane| mask | u32::from(self.0[lane] > other.0[lane]) << lane)
     }
     #[inline(always)]
+    unsafe fn not_at_most(self, other: Self) -> u32 {
+        let wins = |a: f32, b: f32| a.partial_cmp(&b).is_none_or(std::cmp::Ordering::is_gt);
+        (0..8).fold(0, |mask, lane| mask | u32::from(wins(self.0[lane], other.0[lane])) << lane)
+    }
+    #[inline(always)]
     unsafe fn select(mask: u32, yes: Self, no: Self) -> Self {
         Self(std::array::from_fn(
             |lane| {
@@ -251,6 +258,13 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn not_at_most(self, other: Self) -> u32 {
+            // SAFETY: the caller vouches for AVX.
+            unsafe {
+                _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLE_UQ>(self.0, other.0)).cast_unsigned()
+            }
+        }
+        #[inline(always)]
         unsafe fn select(mask: u32, yes: Self, no: Self) -> Self {
             // SAFETY: the caller vouches for AVX2.
             Self(unsafe { _mm256_blendv_ps(no.0, yes.0, widen(mask)) })
@@ -328,6 +342,11 @@ mod x86 {
         unsafe fn greater(self, other: Self) -> u32 {
             // SAFETY: the caller vouches for AVX-512F.
             u32::from(unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn not_at_most(self, other: Self) -> u32 {
+            // SAFETY: the caller vouches for AVX-512F.
+            u32::from(unsafe { _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(self.0, other.0) })
         }
         #[inline(always)]
         unsafe fn select(mask: u32, yes: Self, no: Self) -> Self {

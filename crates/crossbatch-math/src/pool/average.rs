@@ -6,6 +6,10 @@
 use super::{SMALL, assert_len};
 use crate::lanes::{Level, for_level};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
+
+/// Planes of a task, where a window is the whole plane.
+const PLANES: usize = 64;
 
 /// The part of one axis that an output averages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +81,21 @@ pub fn forward(input: &[f32], size: [usize; 2], rows: &[Span], columns: &[Span])
         return output;
     }
     let level = Level::detect();
+    if let Some(count) = whole(size, rows, columns) {
+        // Rows are no help here: they may be seven pixels long.
+        let area = height * width;
+        output.par_chunks_mut(PLANES).zip(input.par_chunks(PLANES * area)).for_each(
+            |(output, input)| {
+                for_level!(level, plane_means(
+                    input: &[f32],
+                    area: usize,
+                    count: f64,
+                    output: &mut [f32],
+                ));
+            },
+        );
+        return output;
+    }
     output
         .par_chunks_exact_mut(area)
         .zip(input.par_chunks_exact(height * width))
@@ -96,16 +115,23 @@ pub fn forward(input: &[f32], size: [usize; 2], rows: &[Span], columns: &[Span])
     output
 }
 
+/// The divisor, if one window is the whole plane.
+fn whole(size: [usize; 2], rows: &[Span], columns: &[Span]) -> Option<f64> {
+    let ([row], [column]) = (rows, columns) else { return None };
+    let found = [row.end - row.start, column.end - column.start];
+    (found == size).then_some((row.count * column.count) as f64)
+}
+
+#[inline(always)]
+fn plane_means(input: &[f32], area: usize, count: f64, output: &mut [f32]) {
+    for (mean, plane) in output.iter_mut().zip(input.chunks_exact(area)) {
+        *mean = (total(plane) / count) as f32;
+    }
+}
+
 #[inline(always)]
 fn means(input: &[f32], line: &mut [f32], rows: &[Span], columns: &[Span], output: &mut [f32]) {
     let width = line.len();
-    // Over a whole plane, rows are no help: they may be seven pixels long.
-    if let ([row], [column]) = (rows, columns)
-        && [row.end - row.start, column.end - column.start] == [input.len() / width, width]
-    {
-        output[0] = (total(input) / (row.count * column.count) as f64) as f32;
-        return;
-    }
     for (row, output) in rows.iter().zip(output.chunks_exact_mut(columns.len())) {
         line.fill(0.0);
         for y in row.start..row.end {
@@ -121,22 +147,22 @@ fn means(input: &[f32], line: &mut [f32], rows: &[Span], columns: &[Span], outpu
     }
 }
 
-/// A plane's sum, in lanes that are emptied into f64.
+/// A plane's sum, in lanes that are emptied into f64; the lanes are added as a fixed tree.
 #[inline(always)]
 fn total(plane: &[f32]) -> f64 {
     let mut total = 0.0;
-    for piece in plane.chunks(2048) {
-        let mut lanes = [0.0f32; 32];
-        let (whole, rest) = piece.as_chunks::<32>();
+    for piece in plane.chunks(1024) {
+        let mut lanes = [0.0f32; 16];
+        let (whole, rest) = piece.as_chunks::<16>();
         for chunk in whole {
-            for lane in 0..32 {
+            for lane in 0..16 {
                 lanes[lane] += chunk[lane];
             }
         }
-        for (lane, value) in lanes.iter_mut().zip(rest) {
-            *lane += value;
-        }
-        total += lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>();
+        let rest: f32 = rest.iter().sum();
+        let eight: [f32; 8] = std::array::from_fn(|lane| lanes[lane] + lanes[lane + 8]);
+        let [a, b, c, d] = std::array::from_fn(|lane| eight[lane] + eight[lane + 4]);
+        total += f64::from((a + c) + (b + d)) + f64::from(rest);
     }
     total
 }
@@ -156,6 +182,17 @@ pub fn backward(gradient: &[f32], size: [usize; 2], rows: &[Span], columns: &[Sp
     let mut result: Vec<f32> = Vec::with_capacity(planes * height * width);
     if planes * height * width == 0 {
         return result;
+    }
+    if let Some(count) = whole(size, rows, columns) {
+        result.spare_capacity_mut()[..planes * height * width]
+            .par_chunks_mut(PLANES * height * width)
+            .zip(gradient.par_chunks(PLANES))
+            .for_each(|(result, gradient)| {
+                for (plane, gradient) in result.chunks_exact_mut(height * width).zip(gradient) {
+                    plane.fill(MaybeUninit::new((f64::from(*gradient) / count) as f32));
+                }
+            });
+        return super::finish(result, planes * height * width);
     }
     let level = Level::detect();
     result.spare_capacity_mut()[..planes * height * width]

@@ -75,6 +75,9 @@ pub enum RecipeError {
     /// An option of a loss or a miner is out of its range, or they do not go together.
     #[error("[loss]: {0}")]
     Loss(crossbatch::OptionError),
+    /// A key of `[images]` is out of its range; the message names it.
+    #[error("{0}")]
+    Images(String),
     /// Options of the network that do not go together.
     #[error("[model]: {0}")]
     Model(String),
@@ -291,6 +294,10 @@ fn schema() -> Vec<String> {
     full.data.test_list = Some("x".into());
     full.data.channels = Some(1);
     full.data.invert = Some(true);
+    full.images.mean = Some([0.0; 3]);
+    full.images.std = Some([1.0; 3]);
+    full.images.bgr = Some(false);
+    full.images.white = Some(1.0);
     full.model.pooling = Some(crossbatch_models::Pooling::Average);
     full.model.weights = Some("x".into());
     full.memory.size = MemorySize::Count(0);

@@ -4,12 +4,14 @@
 //! what it does not know; the resolved recipe is written into the run folder.
 
 mod drift;
+mod images;
 mod loss;
 mod memory;
 mod merge;
 mod size;
 
 pub use drift::DriftRecipe;
+pub use images::{CropKind, ImagesRecipe, Preset};
 pub use loss::LossRecipe;
 pub use memory::{CorrectionKind, Fill, MemoryRecipe};
 pub use merge::{RecipeError, Source};
@@ -47,6 +49,8 @@ pub struct Recipe {
     pub compare_without_memory: bool,
     /// Where the images come from.
     pub data: DataRecipe,
+    /// What happens between a file and the network.
+    pub images: ImagesRecipe,
     /// The network.
     pub model: ModelRecipe,
     /// What a batch is made of.
@@ -76,6 +80,7 @@ impl Default for Recipe {
             threads: 0,
             compare_without_memory: false,
             data: DataRecipe::default(),
+            images: ImagesRecipe::default(),
             model: ModelRecipe::default(),
             batch: BatchRecipe::default(),
             optimizer: OptimizerRecipe::default(),
@@ -518,6 +523,12 @@ impl Recipe {
             format!("{:?}", self.evaluation.recall),
             "numbers of at least 1",
         )?;
+        // The data crate knows these ranges, and names the keys.
+        crossbatch_data::check_images(
+            &crate::data::image_spec(self, crossbatch_data::Kind::Folder),
+            &self.images.loader(self.seed, self.threads),
+        )
+        .map_err(|error| RecipeError::Images(error.to_string()))?;
         let can_choose = self.train.report == Report::Last || self.data.validation > 0.0;
         rule(
             can_choose,

@@ -1,0 +1,429 @@
+//! The general path: any kernel, stride, padding, dilation and groups, over images laid out for the taps.
+
+use super::planes::Planes;
+use super::scratch::{self, Use};
+use super::shape::{ConvShape, Residue};
+use super::tile::{GradientTile, GradientWork, Job, Product};
+use crate::lanes::{self, Level};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Laid out images that one task works on at a time (elements): they share the second-level cache
+/// with the weights.
+const CHUNK: usize = 64 * 1024;
+
+/// Prepared images of the weight gradient that are in memory at a time (elements).
+const GROUP: usize = 512 * 1024;
+
+pub(super) fn forward(
+    level: Level,
+    shape: &ConvShape,
+    input: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let output = shape.output();
+    let planes = Planes::of_input(shape);
+    let taps = shape.kernel[0] * shape.kernel[1];
+    let (channels, filters) = (shape.group_channels(), shape.group_filters());
+    let mut result = Vec::with_capacity(shape.output_len());
+    for group in 0..shape.groups {
+        let weight = &weight[shape.group_weights(group)];
+        let weights =
+            pack(level, filters, channels, &planes.kernel_taps, |filter, channel, tap| {
+                weight[(filter * channels + channel) * taps + tap]
+            });
+        let place = Place {
+            batch: shape.batch,
+            all_sources: shape.channels,
+            sources: group * channels..(group + 1) * channels,
+            all_results: shape.filters,
+            results: group * filters..(group + 1) * filters,
+            size: output,
+            first: [0, 0],
+            step: [1, 1],
+        };
+        let bias = bias.map(|bias| &bias[place.results.clone()]);
+        multiply(level, &planes, &place, input, &weights, bias, &mut result);
+    }
+    finish(result, shape.output_len())
+}
+
+pub(super) fn input_gradient(
+    level: Level,
+    shape: &ConvShape,
+    gradient: &[f32],
+    weight: &[f32],
+) -> Vec<f32> {
+    let taps = shape.kernel[0] * shape.kernel[1];
+    let (channels, filters) = (shape.group_channels(), shape.group_filters());
+    let mut result = Vec::with_capacity(shape.input_len());
+    for Residue { residue, first_output, first, grid } in shape.residues() {
+        let planes = Planes::of_gradient(shape, grid, first_output, residue);
+        for group in 0..shape.groups {
+            let weight = &weight[shape.group_weights(group)];
+            let weights =
+                pack(level, channels, filters, &planes.kernel_taps, |channel, filter, tap| {
+                    weight[(filter * channels + channel) * taps + tap]
+                });
+            let place = Place {
+                batch: shape.batch,
+                all_sources: shape.filters,
+                sources: group * filters..(group + 1) * filters,
+                all_results: shape.channels,
+                results: group * channels..(group + 1) * channels,
+                size: shape.input,
+                first,
+                step: shape.stride,
+            };
+            multiply(level, &planes, &place, gradient, &weights, None, &mut result);
+        }
+    }
+    finish(result, shape.input_len())
+}
+
+pub(super) fn weight_gradient(
+    level: Level,
+    shape: &ConvShape,
+    input: &[f32],
+    gradient: &[f32],
+) -> Vec<f32> {
+    let mut result = vec![0.0; shape.weight_len()];
+    for group in 0..shape.groups {
+        let weights = &mut result[shape.group_weights(group)];
+        group_weight_gradient(level, shape, group, input, gradient, weights);
+    }
+    result
+}
+
+fn group_weight_gradient(
+    level: Level,
+    shape: &ConvShape,
+    group: usize,
+    input: &[f32],
+    gradient: &[f32],
+    result: &mut [f32],
+) {
+    let (group_channels, group_filters) = (shape.group_channels(), shape.group_filters());
+    let (input_skip, gradient_skip) = (group * group_channels, group * group_filters);
+    let output = shape.output();
+    let positions = output[0] * output[1];
+    let planes = Planes::of_input(shape);
+    let tile = GradientTile::choose(level, group_filters);
+    let block = tile.filters();
+    let blocks = group_filters.div_ceil(block);
+    let terms = planes.offsets(group_channels);
+    let mut offsets = terms.clone();
+    offsets.resize(terms.len().next_multiple_of(tile.taps), 0);
+
+    // Terms are shared out in pieces; where they are few, the images are dealt to a fixed number of
+    // partial sums as well. Neither knows the number of threads.
+    let piece = (offsets.len() / tile.taps).div_ceil(12).clamp(1, 16) * tile.taps;
+    let pieces = offsets.len().div_ceil(piece);
+    let partials = (8 / (pieces * blocks).max(1)).clamp(1, shape.batch.clamp(1, 8));
+
+    let planes_len = group_channels * planes.channel_len();
+    let gradient_len = positions * block * blocks;
+    let image_len = (planes_len + gradient_len).next_multiple_of(16);
+    let held = (GROUP / image_len.max(1)).max(partials).min(shape.batch.max(1));
+    let row_block = (96 / output[1].max(1)).max(1);
+    let part_len = offsets.len() * block;
+    let sums_len = partials * blocks * part_len;
+    if result.is_empty() {
+        return;
+    }
+
+    scratch::with(Use::Sums, sums_len, |sums| {
+        sums.fill(0.0);
+        scratch::with(Use::Group, held * image_len, |prepared| {
+            for first in (0..shape.batch).step_by(held) {
+                let images = held.min(shape.batch - first);
+                let prepared = &mut prepared[..images * image_len];
+                prepared.par_chunks_exact_mut(image_len).enumerate().for_each(
+                    |(image, prepared)| {
+                        let image = first + image;
+                        let area = shape.input[0] * shape.input[1];
+                        let (image_planes, rest) = prepared.split_at_mut(planes_len);
+                        let skip = (image * shape.channels + input_skip) * area;
+                        planes.fill(&input[skip..][..group_channels * area], image_planes);
+                        let filters = &gradient
+                            [(image * shape.filters + gradient_skip) * positions..]
+                            [..group_filters * positions];
+                        for (index, block_out) in
+                            rest[..gradient_len].chunks_exact_mut(positions * block).enumerate()
+                        {
+                            let from = index * block;
+                            let to = group_filters.min(from + block);
+                            let rows = &filters[from * positions..to * positions];
+                            transpose(level, rows, positions, block, block_out);
+                        }
+                    },
+                );
+                let prepared = &*prepared;
+                sums.par_chunks_mut(part_len)
+                    .enumerate()
+                    .flat_map(|(part, sums)| {
+                        sums.par_chunks_mut(piece * block)
+                            .enumerate()
+                            .map(move |(piece, sums)| (part, piece, sums))
+                    })
+                    .for_each(|(part, index, sums)| {
+                        let (partial, filters) = (part / blocks, part % blocks);
+                        let offsets = &offsets[index * piece..];
+                        let offsets = &offsets[..piece.min(offsets.len())];
+                        for image in
+                            (0..images).filter(|image| (first + image) % partials == partial)
+                        {
+                            let image = &prepared[image * image_len..][..image_len];
+                            let (image_planes, rest) = image.split_at(planes_len);
+                            GradientWork {
+                                planes: image_planes,
+                                width: planes.width(),
+                                offsets,
+                                rows: output[0],
+                                columns: output[1],
+                                row_block,
+                                gradient: &rest[filters * positions * block..][..positions * block],
+                            }
+                            .run(level, tile, sums);
+                        }
+                    });
+            }
+        });
+        let terms = terms.len();
+        for part in sums.chunks_exact(blocks * part_len) {
+            for (filter, row) in result.chunks_exact_mut(terms).enumerate() {
+                let part = &part[filter / block * part_len + filter % block..];
+                for (value, sum) in row.iter_mut().zip(part.iter().step_by(block)) {
+                    *value += sum;
+                }
+            }
+        }
+    });
+}
+
+/// Where results go: pixel `(y, x)` of a grid is `first + (y, x) * step` of an image of `size`.
+struct Place {
+    batch: usize,
+    /// Planes of a source image, and the range of them that is summed.
+    all_sources: usize,
+    sources: Range<usize>,
+    /// Planes of a result image, and the range of them that is written.
+    all_results: usize,
+    results: Range<usize>,
+    size: [usize; 2],
+    first: [usize; 2],
+    step: [usize; 2],
+}
+
+/// Weights by block of filters, then term, then filter; missing filters of the last block are zero.
+fn pack(
+    level: Level,
+    filters: usize,
+    channels: usize,
+    taps: &[usize],
+    weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+) -> Vec<f32> {
+    let block = level.filters();
+    let terms = channels * taps.len();
+    let mut packed = vec![0.0; filters.next_multiple_of(block) * terms];
+    if terms == 0 {
+        return packed;
+    }
+    packed
+        .par_chunks_exact_mut(block * terms)
+        .with_min_len((16 * 1024 / (block * terms)).max(1))
+        .enumerate()
+        .for_each(|(index, packed)| {
+            for lane in 0..block.min(filters - index * block) {
+                let filter = index * block + lane;
+                let mut slots = packed[lane..].iter_mut().step_by(block);
+                for channel in 0..channels {
+                    for (tap, slot) in taps.iter().zip(&mut slots) {
+                        *slot = weight(filter, channel, *tap);
+                    }
+                }
+            }
+        });
+    packed
+}
+
+/// A pointer that tasks share; each writes elements of its own.
+#[derive(Clone, Copy)]
+struct Shared(*mut f32);
+
+// SAFETY: `multiply` gives every task its own images and filters.
+#[allow(unsafe_code)]
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The pointer (a method, so that closures capture the whole wrapper).
+    fn get(self) -> *mut f32 {
+        self.0
+    }
+}
+
+/// Computes all images and results of one grid into the capacity of `result`.
+#[allow(unsafe_code)]
+fn multiply(
+    level: Level,
+    planes: &Planes,
+    place: &Place,
+    source: &[f32],
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    result: &mut Vec<f32>,
+) {
+    let area = place.size[0] * place.size[1];
+    let grid = planes.output[0] * planes.output[1];
+    let (sources, results) = (place.sources.len(), place.results.len());
+    assert!(result.capacity() >= place.batch * place.all_results * area);
+    if place.batch * results * grid == 0 {
+        return;
+    }
+    let dense = place.step == [1, 1];
+    debug_assert!(!dense || grid == area);
+    let offsets = planes.offsets(sources);
+    let spans = planes.spans(level.lanes());
+    let source_area = source.len() / place.batch / place.all_sources.max(1);
+    let planes_len = sources * planes.channel_len();
+
+    // Neither the images of a task nor its filters change any sum, so they may follow the threads.
+    let threads = rayon::current_num_threads();
+    let images = (CHUNK / planes_len.max(1)).clamp(1, place.batch.div_ceil(4 * threads).max(1));
+    let chunks = place.batch.div_ceil(images);
+    let filter_blocks = results.div_ceil(level.filters());
+    let splits = if threads > 1 && chunks < 2 * threads {
+        (2 * threads).div_ceil(chunks).min(filter_blocks)
+    } else {
+        1
+    };
+    let split = filter_blocks.div_ceil(splits) * level.filters();
+    let tasks = chunks * splits;
+
+    let output = Shared(result.as_mut_ptr());
+    (0..tasks).into_par_iter().for_each(|task| {
+        let first = task / splits * images;
+        let images = images.min(place.batch - first);
+        let from = task % splits * split;
+        let filters = from.min(results)..(from + split).min(results);
+        if filters.is_empty() {
+            return;
+        }
+        scratch::with(Use::Planes, images * planes_len + level.lanes(), |laid| {
+            for image in 0..images {
+                planes.fill(
+                    &source[((first + image) * place.all_sources + place.sources.start)
+                        * source_area..][..sources * source_area],
+                    &mut laid[image * planes_len..][..planes_len],
+                );
+            }
+            laid[images * planes_len..].fill(0.0);
+            let image_len = if dense { place.all_results } else { results } * grid;
+            let jobs: Vec<Job> = (0..images)
+                .flat_map(|image| {
+                    spans.iter().map(move |span| Job {
+                        planes: image * planes_len + span.start,
+                        mask: span.mask,
+                        output: image * image_len + span.output,
+                    })
+                })
+                .collect();
+            let product = Product {
+                planes: laid,
+                offsets: &offsets,
+                channels: sources * planes.count(),
+                weights,
+                bias,
+                filters: filters.clone(),
+                jobs: &jobs,
+                filter_stride: grid,
+            };
+            if dense {
+                // SAFETY: the result has room for all images, and this task alone writes these
+                // images' `filters`.
+                unsafe {
+                    product.run(
+                        level,
+                        output.get().add(first * image_len + place.results.start * area),
+                    )
+                };
+                return;
+            }
+            scratch::with(Use::Result, images * image_len, |dense| {
+                // SAFETY: the buffer holds the grids of all results of these images.
+                unsafe { product.run(level, dense.as_mut_ptr()) };
+                for image in 0..images {
+                    for filter in filters.clone() {
+                        let grid = &dense[(image * results + filter) * grid..][..grid];
+                        let to =
+                            ((first + image) * place.all_results + place.results.start + filter)
+                                * area;
+                        for (y, row) in grid.chunks_exact(planes.output[1]).enumerate() {
+                            let start = to
+                                + (place.first[0] + y * place.step[0]) * place.size[1]
+                                + place.first[1];
+                            for (x, value) in row.iter().enumerate() {
+                                // SAFETY: the grid's pixels lie inside the image of `size`, which
+                                // is this task's alone.
+                                unsafe {
+                                    output.get().add(start + x * place.step[1]).write(*value)
+                                };
+                            }
+                        }
+                    }
+                }
+            });
+        });
+    });
+}
+
+/// Takes a result whose capacity was written.
+#[allow(unsafe_code)]
+fn finish(mut result: Vec<f32>, len: usize) -> Vec<f32> {
+    assert!(result.capacity() >= len);
+    // SAFETY: the grids of `multiply` cover every pixel of every image and filter.
+    unsafe { result.set_len(len) };
+    result
+}
+
+/// Turns rows of `positions` into one block of `block` values a position, zero beyond the rows.
+fn transpose(level: Level, rows: &[f32], positions: usize, block: usize, out: &mut [f32]) {
+    #[inline(always)]
+    fn body(rows: &[f32], positions: usize, block: usize, out: &mut [f32]) {
+        const SIDE: usize = 16;
+        let count = rows.len() / positions;
+        for start in (0..positions).step_by(SIDE) {
+            let width = SIDE.min(positions - start);
+            for first in (0..block).step_by(SIDE) {
+                let height = SIDE.min(block - first);
+                if width == SIDE && height == SIDE && first + SIDE <= count {
+                    let mut square = [[0.0f32; SIDE]; SIDE];
+                    for (row, line) in square.iter_mut().enumerate() {
+                        line.copy_from_slice(&rows[(first + row) * positions + start..][..SIDE]);
+                    }
+                    for column in 0..SIDE {
+                        let to = &mut out[(start + column) * block + first..][..SIDE];
+                        for row in 0..SIDE {
+                            to[row] = square[row][column];
+                        }
+                    }
+                } else {
+                    for column in 0..width {
+                        for row in first..first + height {
+                            out[(start + column) * block + row] = if row < count {
+                                rows[row * positions + start + column]
+                            } else {
+                                0.0
+                            };
+                        }
+                    }
+                }
+            }
+        }
+    }
+    lanes::for_level!(level, body(rows: &[f32], positions: usize, block: usize, out: &mut [f32]));
+}

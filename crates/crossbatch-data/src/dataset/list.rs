@@ -40,6 +40,13 @@ pub(crate) fn open_one(
         let role = |role| dataset.samples.iter().any(|sample| sample.role == role);
         if role(Role::Query) && role(Role::Gallery) {
             dataset.protocol = Protocol::QueryGallery;
+            let neither = |one: &&Sample| one.split == Split::Test && one.role == Role::Both;
+            let count = dataset.samples.iter().filter(neither).count();
+            if count > 0 {
+                dataset.warnings.push(format!(
+                    "{count} image(s) of the split `test` are neither `query` nor `gallery` and are not measured"
+                ));
+            }
         }
         check_overlap(&dataset, list, list, findings);
     }

@@ -12,3 +12,4 @@ mod search;
 mod streaming;
 mod support;
 mod train;
+mod verify;

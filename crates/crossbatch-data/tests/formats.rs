@@ -57,12 +57,12 @@ fn cars_by_the_devkit() {
     let Some((dataset, found)) = of_lists("cars196", Kind::Cars196) else { return };
     assert_eq!(class_counts(&dataset), [98, 0, 98]);
     assert_eq!(dataset.samples.len(), 8144);
-    // The first record: 00001.jpg is class 14, with this box (from scipy).
+    // By scipy the first record is 00001.jpg of class 14, its corners (39, 116) and (569, 375).
     let first = &dataset.samples[0];
     assert_eq!(first.name, "cars_train/00001.jpg");
     assert_eq!(dataset.classes[first.class as usize], "Audi TTS Coupe 2012");
     let region = first.region.unwrap();
-    assert_eq!([region.x, region.y, region.width, region.height], [38.0, 115.0, 1994.0, 1112.0 - 115.0 - 1.0 + 1.0]);
+    assert_eq!([region.x, region.y, region.width, region.height], [38.0, 115.0, 531.0, 260.0]);
     assert!(found.notes.iter().any(|note| note.contains("no labels: its 8041 images")));
     assert!(found.notes.iter().any(|note| note.contains("cars_annos_MADE_UP_sample.mat")));
 }
@@ -186,6 +186,12 @@ fn omniglot_turned_has_four_times_the_training_classes() {
     let plain = open(&at(&path)).unwrap();
     assert_eq!(plain.kind, Kind::Omniglot);
     let [train, _, test] = class_counts(&plain);
+    // Greek and Latin are in both small sets, and train.
+    assert_eq!(train, 136);
+    assert!(plain.warnings[0].contains("Greek, Latin"), "{:?}", plain.warnings);
+    let tested = plain.samples.iter().filter(|one| one.split == Split::Test);
+    assert!(tested.clone().count() > 0);
+    assert!(tested.clone().all(|one| !one.name.contains("/Greek/") && !one.name.contains("/Latin/")));
     let config = DataConfig { rotations: true, validation: 0.2, ..at(&path) };
     let turned = open(&config).unwrap();
     let [trained, held, tested] = class_counts(&turned);

@@ -2,6 +2,7 @@
 //!
 //! The background half trains, the evaluation half tests: no character and no alphabet is shared.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::error::Error;
 
 const HALVES: [(&str, Split); 2] =
     [("images_background", Split::Train), ("images_evaluation", Split::Test)];
-/// The authors' two small sets of five alphabets each.
+/// The authors' two small sets of five alphabets each, two of them in both.
 const SMALL: [(&str, Split); 2] =
     [("images_background_small1", Split::Train), ("images_background_small2", Split::Test)];
 
@@ -58,6 +59,7 @@ pub(crate) fn open(path: &Path, rotations: bool) -> Result<Dataset, Error> {
         zips += usize::from(place.is_file());
         let files = if place.is_file() { in_zip(&place)? } else { in_folder(path, &place)? };
         let before = dataset.samples.len();
+        let files = apart(&mut dataset, files);
         let strangers = add(&mut dataset, half, split, files);
         if dataset.samples.len() == before {
             return Err(Error::NotADataset { path: place, expected: LAYOUT });
@@ -129,6 +131,25 @@ fn in_folder(root: &Path, folder: &Path) -> Result<Vec<(String, ImageSource)>, E
         .collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files)
+}
+
+/// Leaves out alphabets that train already, which only the small sets share.
+fn apart(dataset: &mut Dataset, files: Vec<(String, ImageSource)>) -> Vec<(String, ImageSource)> {
+    let alphabet = |name: &str| name.split('/').nth(1).unwrap_or_default().to_owned();
+    let trained: BTreeSet<String> =
+        dataset.samples.iter().map(|sample| alphabet(&sample.name)).collect();
+    let (shared, files): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|(name, _)| trained.contains(&alphabet(name)));
+    if !shared.is_empty() {
+        let alphabets: BTreeSet<String> = shared.iter().map(|(name, _)| alphabet(name)).collect();
+        let alphabets: Vec<String> = alphabets.into_iter().collect();
+        dataset.warnings.push(format!(
+            "{} test image(s) of alphabets that train ({}) were left out",
+            shared.len(),
+            alphabets.join(", ")
+        ));
+    }
+    files
 }
 
 /// Adds the images of one half; returns how many lie elsewhere.

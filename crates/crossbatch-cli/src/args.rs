@@ -299,6 +299,7 @@ pub(crate) struct SearchArgs {
 pub(crate) enum DataCommand {
     List(DataListArgs),
     Show(DataShowArgs),
+    Verify(DataVerifyArgs),
     Preview(DataPreviewArgs),
 }
 
@@ -309,6 +310,37 @@ pub(crate) struct DataListArgs {
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Check a data set in full: lists, annotations, archives, and every image
+///
+/// Says how many classes and images there are, what is missing or corrupt (with file and line) and what is worth
+/// knowing: duplicates, files that are no part of the layout, less than the full set. Exit code 1 if anything is
+/// wrong. docs/data.md says what each data set looks like on disk.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossbatch data verify Stanford_Online_Products/
+  crossbatch data verify inshop/ --kind inshop --lists-only
+  crossbatch data verify mine.csv --set data.columns.path=image --set data.columns.label=sku")]
+pub(crate) struct DataVerifyArgs {
+    /// Folder, list or archive of a data set
+    #[arg(value_name = "DIR")]
+    pub(crate) path: PathBuf,
+    /// What it is [default: recognised; `crossbatch data list` lists the kinds]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Option<crossbatch_data::Kind>,
+    /// Check lists and annotations alone, not whether the images are there
+    #[arg(long)]
+    pub(crate) lists_only: bool,
+    /// Set a key of a recipe's [data], such as data.subset=large; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Problems that are printed of each sort; JSON has all of them
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) show: usize,
+    /// Format of the result: table or json
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }

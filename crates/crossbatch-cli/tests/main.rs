@@ -13,3 +13,4 @@ mod search;
 mod streaming;
 mod support;
 mod train;
+mod verify;

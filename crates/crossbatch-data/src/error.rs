@@ -60,6 +60,60 @@ pub enum Error {
         /// What the reader said.
         source: zip::result::ZipError,
     },
+    /// An archive whose entries cannot be trusted, or that ends too early.
+    #[error("cannot use {}{}: {fault}; fetch the archive again or repack it", path.display(), entry.as_ref().map(|entry| format!(", entry {entry}")).unwrap_or_default())]
+    ArchiveFault {
+        /// The archive.
+        path: PathBuf,
+        /// The entry, or none if the archive as a whole is bad.
+        entry: Option<String>,
+        /// What is wrong.
+        fault: String,
+    },
+    /// A MAT-file cannot be read or does not hold what it should.
+    #[error("cannot read {} as MATLAB annotations: {fault}", path.display())]
+    Mat {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
+    },
+    /// A data set's list is not there.
+    #[error("there is no {list} in {}; it says which images there are: put it there, or set `data.kind` if this is another data set", path.display())]
+    NoList {
+        /// The data set.
+        path: PathBuf,
+        /// The list.
+        list: &'static str,
+    },
+    /// A record of a data set's list cannot be understood.
+    #[error("{}:{line}: {fault} in `{text}`; expected {expected}", list.display())]
+    Record {
+        /// The list.
+        list: PathBuf,
+        /// Line number from 1; in MATLAB annotations the record's.
+        line: usize,
+        /// The record, shortened.
+        text: String,
+        /// What is wrong with it.
+        fault: String,
+        /// What a record looks like.
+        expected: &'static str,
+    },
+    /// The data set does not hold what the recipe expects.
+    #[error(
+        "{description} holds {found} {what}, but `data.expected.{what} = {expected}`; the data set is incomplete or another one"
+    )]
+    Expected {
+        /// What the data set was recognised as.
+        description: String,
+        /// `classes` or `images`.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
     /// A line of a list cannot be understood.
     #[error("{}:{line}: {fault} in `{text}`; expected `path,label`", list.display())]
     ListLine {
@@ -70,7 +124,7 @@ pub enum Error {
         /// The line, shortened.
         text: String,
         /// What is wrong with it.
-        fault: &'static str,
+        fault: String,
     },
     /// A list holds no line with an image.
     #[error("{} lists no images; expected lines `path,label`", list.display())]

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `dataset` | which images are there, of which class, to train on or to test? [`open`], [`Dataset`] |
 //! | `glyphs` | and with no data at hand? [`GlyphsConfig`] |
-//! | `archive` | how are zips read without unpacking them? |
+//! | `archive` | how are zips and tars read without unpacking them? |
+//! | `matlab` | what do MAT-files say? |
 //! | `decode`, `resize` | which bytes is an image, as Pillow sees it? [`decode_file`], [`ImageSpec`] |
 //! | `transform` | which part of it does a network see, and how changed? [`Augment`], [`Normalise`] |
 //! | `images` | how do they wait for their batch? [`load`], [`Images`] |
@@ -46,6 +47,7 @@ mod error;
 mod glyphs;
 mod images;
 mod loader;
+mod matlab;
 mod resize;
 mod sampler;
 mod seed;
@@ -53,7 +55,8 @@ mod transform;
 
 pub(crate) use dataset::words as dataset_words;
 pub use dataset::{
-    DataConfig, Dataset, Kind, Listed, Sample, Split, decode_rgb, list_images, open,
+    Columns, DataConfig, Dataset, Expected, GroupColumn, Kind, Listed, Problem, Protocol, Region,
+    Role, Sample, Split, Subset, Verification, VerifyConfig, decode_rgb, list_images, open, verify,
 };
 pub use decode::{
     DecodeOptions, ImageSpec, Truncated, decode_bytes, decode_file, decode_rgb_bytes,

@@ -62,7 +62,7 @@ fn cars() {
 
 #[test]
 fn sop_sample_with_grey_jpegs() {
-    check("sop_sample", Kind::List, [44, 43], [216, 180], COLOUR, 1);
+    check("sop_sample", Kind::Sop, [44, 43], [216, 180], COLOUR, 1);
     let Some(path) = data("sop_sample") else {
         return;
     };

@@ -1,6 +1,8 @@
 //! From a recipe's `[data]` to images in memory.
 
-use crossbatch_data::{self as data, DataConfig, Dataset, ImageSpec, Images, Split};
+use crossbatch_data::{
+    self as data, DataConfig, Dataset, ImageSpec, Images, Protocol, Role, Split,
+};
 
 use crate::{error::Error, events::Observer, recipe::Recipe};
 
@@ -28,6 +30,27 @@ pub struct LoadedSplit {
     pub classes: usize,
     /// Hash of the images' names and labels, in order: equal for equal data.
     pub fingerprint: String,
+    /// Who searches whom.
+    pub search: Search,
+}
+
+/// Who searches whom among the images of a split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Search {
+    /// Every image searches all others.
+    All,
+    /// Some images search others, as the data set says: positions of both.
+    QueryGallery {
+        /// Images that search.
+        queries: Vec<u32>,
+        /// Images that are searched.
+        gallery: Vec<u32>,
+    },
+    /// One random image of each class makes the gallery: the mean of several draws.
+    OneGallery {
+        /// Where the draws come from.
+        seed: u64,
+    },
 }
 
 /// How images of this recipe become network input: what the recipe says, else what fits the data.
@@ -52,6 +75,29 @@ pub fn class_names(dataset: &Dataset, indices: &[usize]) -> Vec<String> {
     classes.into_iter().map(|class| dataset.classes[class as usize].clone()).collect()
 }
 
+/// The data set that a recipe names.
+pub fn data_config(recipe: &Recipe) -> DataConfig {
+    let data = recipe.data.clone();
+    DataConfig {
+        path: data.path,
+        kind: data.kind,
+        train_list: data.train_list,
+        test_list: data.test_list,
+        columns: data.columns,
+        test_fraction: data.test_fraction,
+        validation: data.validation,
+        folds: data.folds,
+        fold: data.fold,
+        split_seed: data.split_seed,
+        protocol: data.protocol,
+        subset: data.subset,
+        rotations: data.rotations,
+        expected: data.expected,
+        images: true,
+        glyphs: data.glyphs,
+    }
+}
+
 impl TrainingData {
     /// Opens the recipe's data set and says what was recognised.
     ///
@@ -59,22 +105,34 @@ impl TrainingData {
     ///
     /// What [`crossbatch_data::open`] says.
     pub fn open(recipe: &Recipe, observer: &dyn Observer) -> Result<Dataset, Error> {
-        let data = &recipe.data;
-        let dataset = data::open(&DataConfig {
-            path: data.path.clone(),
-            kind: data.kind,
-            train_list: data.train_list.clone(),
-            test_list: data.test_list.clone(),
-            test_fraction: data.test_fraction,
-            validation: data.validation,
-            split_seed: data.split_seed,
-            glyphs: data.glyphs.clone(),
-        })?;
+        let dataset = data::open(&data_config(recipe))?;
+        Self::tell(&dataset, observer);
+        Ok(dataset)
+    }
+
+    /// The same where its images may be missing: then it opens from its lists alone, which is said.
+    ///
+    /// # Errors
+    ///
+    /// What [`crossbatch_data::open`] says of the lists.
+    pub fn open_lists(recipe: &Recipe, observer: &dyn Observer) -> Result<Dataset, Error> {
+        let config = data_config(recipe);
+        let dataset = match data::open(&config) {
+            Err(missing @ data::Error::ListMissing { .. }) => {
+                observer.warn(&format!("{missing}. This is from the lists alone"));
+                data::open(&DataConfig { images: false, ..config })?
+            }
+            opened => opened?,
+        };
+        Self::tell(&dataset, observer);
+        Ok(dataset)
+    }
+
+    fn tell(dataset: &Dataset, observer: &dyn Observer) {
         observer.note(&format!("data: {}", dataset.description));
         for warning in &dataset.warnings {
             observer.warn(warning);
         }
-        Ok(dataset)
     }
 
     /// Opens the recipe's data set and decodes all of it once.
@@ -140,7 +198,29 @@ impl LoadedSplit {
         let (labels, classes) = dense(&images.labels());
         let names = images.sample_indices().iter().map(|&index| &dataset.samples[index].name[..]);
         let fingerprint = fingerprint(names.zip(&labels));
-        Ok(Self { images, labels, classes, fingerprint })
+        let search = Search::of(dataset, split, images.sample_indices());
+        Ok(Self { images, labels, classes, fingerprint, search })
+    }
+}
+
+impl Search {
+    /// Of the samples that could be read. Classes held out of training have no roles and are searched by `All`.
+    fn of(dataset: &Dataset, split: Split, samples: &[usize]) -> Self {
+        let with = |role: Role| {
+            let own = samples.iter().map(|&index| dataset.samples[index].role);
+            (0u32..)
+                .zip(own)
+                .filter(|(_, own)| *own == role)
+                .map(|(position, _)| position)
+                .collect()
+        };
+        match (split, dataset.protocol) {
+            (Split::Test, Protocol::QueryGallery) => {
+                Self::QueryGallery { queries: with(Role::Query), gallery: with(Role::Gallery) }
+            }
+            (Split::Test, Protocol::OneGallery) => Self::OneGallery { seed: 0 },
+            _ => Self::All,
+        }
     }
 }
 

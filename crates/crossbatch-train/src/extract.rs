@@ -6,9 +6,14 @@ use burn::{
 };
 use crossbatch_data::{ImageSpec, Images};
 use crossbatch_models::{Embedder, Mode};
-use crossbatch_retrieval::{MetricsConfig, Similarity, Vectors, evaluate_self};
+use crossbatch_retrieval::protocol::{Trial, evaluate_trials, one_gallery_row};
+use crossbatch_retrieval::{Exclude, MetricsConfig, Options, Similarity, Vectors, evaluate_self};
 
-use crate::{data::LoadedSplit, error::Error, summary::Metrics};
+use crate::{
+    data::{LoadedSplit, Search},
+    error::Error,
+    summary::Metrics,
+};
 
 /// Embeddings `[N, D]` of all images, in inference mode, row-major.
 ///
@@ -80,7 +85,7 @@ pub(crate) fn pixel_tensor(
     Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
-/// Metrics of a network on a split, each image a query against all others.
+/// Metrics of a network on a split, searched as [`LoadedSplit::search`] says.
 ///
 /// # Errors
 ///
@@ -94,7 +99,7 @@ pub fn evaluate_model(
 ) -> Result<Metrics, Error> {
     let embeddings = embed(embedder, &split.images, batch, progress)?;
     let dim = embeddings.len() / split.images.len();
-    evaluate(embeddings, dim, &split.labels, recall, &|_, _| {})
+    evaluate(embeddings, dim, split, recall, &|_, _| {})
 }
 
 /// Metrics of raw pixels at the network's input size, the training images' mean removed, by cosine:
@@ -126,17 +131,30 @@ pub fn evaluate_raw(
     for row in rows.chunks_mut(dim) {
         row.iter_mut().zip(&mean).for_each(|(value, mean)| *value -= mean);
     }
-    evaluate(rows, dim, &test.labels, recall, progress)
+    evaluate(rows, dim, test, recall, progress)
 }
+
+/// Draws of a gallery, as VehicleID's protocol is usually averaged.
+const DRAWS: usize = 10;
 
 fn evaluate(
     rows: Vec<f32>,
     dim: usize,
-    labels: &[u32],
+    split: &LoadedSplit,
     recall: &[usize],
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Metrics, Error> {
     let rows = Vectors::new(rows, dim, Similarity::Cosine)?;
     let config = MetricsConfig { recall_at: Metrics::cuts(recall) };
-    Ok(evaluate_self(&rows, labels, &config, progress)?.into())
+    let (labels, options) = (&split.labels, Options::default());
+    let trials = match &split.search {
+        Search::All => return Ok(evaluate_self(&rows, labels, &config, progress)?.into()),
+        Search::QueryGallery { queries, gallery } => vec![Trial {
+            queries: queries.clone(),
+            gallery: gallery.clone(),
+            exclude: Exclude::Nothing,
+        }],
+        Search::OneGallery { seed } => one_gallery_row(labels, DRAWS, *seed),
+    };
+    Ok(evaluate_trials(&rows, labels, &trials, &config, &options)?.mean.into())
 }

@@ -94,14 +94,15 @@ pub struct Flops {
     pub total: u64,
 }
 
-/// Works out what a run of `recipe` will take. Opens the data set but reads no image.
+/// Works out what a run of `recipe` will take. Opens the data set but reads no image; images that are missing are
+/// a warning, so that a run can be planned from a data set's lists.
 ///
 /// # Errors
 ///
 /// What would keep the run from starting: data that cannot be opened, classes that do not allow the batches, a memory
 /// that a batch does not fit into or that does not fit this machine.
 pub fn forecast(recipe: &Recipe, observer: &dyn Observer) -> Result<Forecast, Error> {
-    let dataset = TrainingData::open(recipe, observer)?;
+    let dataset = TrainingData::open_lists(recipe, observer)?;
     let spec = image_spec(recipe, dataset.kind);
     let mut recipe = recipe.clone();
     recipe.data.channels = Some(spec.channels);

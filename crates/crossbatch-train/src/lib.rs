@@ -23,7 +23,7 @@ mod summary;
 mod trainer;
 
 pub use crossbatch_retrieval::write_atomically;
-pub use data::{LoadedSplit, TrainingData, class_names, image_spec};
+pub use data::{LoadedSplit, Search, TrainingData, class_names, data_config, image_spec};
 pub use drift::DriftEvent;
 pub use error::Error;
 pub use events::{Evaluation, Observer, Phase, Silent, StepEvent};

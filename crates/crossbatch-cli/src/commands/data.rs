@@ -18,14 +18,6 @@ use crate::{
     target,
 };
 
-/// What the data of each kind looks like, in the order in which a path is recognised.
-const KINDS: [(Kind, &str); 4] = [
-    (Kind::Glyphs, "built in: characters drawn by a stroke generator; no path"),
-    (Kind::Omniglot, "a folder with images_background and images_evaluation, zips or folders"),
-    (Kind::List, "lines `path,label` (txt, csv, tsv), or a folder with train.txt and test.txt"),
-    (Kind::Folder, "a folder with one sub-folder of images per class"),
-];
-
 /// A data set as `data list` shows it.
 #[derive(Serialize)]
 struct Entry {
@@ -102,6 +94,7 @@ fn open(name: &Path, common: &Common) -> anyhow::Result<Dataset> {
     let mut recipe = recipe(common)?;
     // Which training classes are held out is a matter of recipes, not of data.
     recipe.data.validation = 0.0;
+    recipe.data.folds = 0;
     if name != Path::new("glyphs") {
         recipe.data.kind = None;
         recipe.data.path = Some(name.to_owned());
@@ -137,7 +130,7 @@ fn counts(entry: &Entry) -> [usize; 4] {
 }
 
 fn list_table(entries: &[Entry]) -> String {
-    let kinds = KINDS.map(|(kind, layout)| vec![kind.to_string(), layout.to_owned()]);
+    let kinds = Kind::ALL.map(|kind| vec![kind.to_string(), kind.layout().to_owned()]);
     let header = ["", "kind", "classes to train on", "images", "to test on", "images"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for entry in entries {
@@ -151,7 +144,7 @@ fn list_table(entries: &[Entry]) -> String {
 
 fn list_json(entries: &[Entry]) -> anyhow::Result<String> {
     let kinds: Map<String, Value> =
-        KINDS.into_iter().map(|(kind, layout)| (kind.to_string(), layout.into())).collect();
+        Kind::ALL.into_iter().map(|kind| (kind.to_string(), kind.layout().into())).collect();
     let value = json!({ "format_version": 1, "kinds": kinds, "data": entries });
     Ok(serde_json::to_string_pretty(&value)? + "\n")
 }

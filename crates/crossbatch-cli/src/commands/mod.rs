@@ -12,6 +12,7 @@ mod preview;
 mod recipe;
 mod search;
 mod train;
+mod verify;
 mod weights;
 
 use std::{path::Path, process::ExitCode, sync::atomic::Ordering};
@@ -31,6 +32,7 @@ pub(crate) fn run(args: Args, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Plan(args) => return plan::run(args, common, printer),
         Command::Eval(args) => return eval::run(args, common, printer),
         Command::Search(args) => return search::run(args, common, printer),
+        Command::Data(DataCommand::Verify(args)) => return verify::run(args, common, printer),
         Command::Embed(args) => embed::run(args, common, printer),
         Command::Data(DataCommand::List(args)) => data::list(args, common, printer),
         Command::Data(DataCommand::Show(args)) => data::show(args, common, printer),

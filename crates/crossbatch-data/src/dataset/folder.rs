@@ -8,13 +8,7 @@ use crate::dataset::{DataConfig, Dataset, ImageSource, Kind, Sample, Split};
 use crate::error::Error;
 
 pub(crate) fn open(path: &Path, config: &DataConfig) -> Result<Dataset, Error> {
-    let mut dataset = Dataset {
-        kind: Kind::Folder,
-        description: String::new(),
-        classes: Vec::new(),
-        samples: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut dataset = Dataset::new(Kind::Folder);
     let (folders, files) = children(path)?;
     if folders.is_empty() && files.is_empty() {
         return Err(Error::EmptyFolder { path: path.to_owned() });
@@ -31,11 +25,9 @@ pub(crate) fn open(path: &Path, config: &DataConfig) -> Result<Dataset, Error> {
         }
         let class = dataset.classes.len() as u32;
         dataset.classes.push(name_below(path, folder));
-        dataset.samples.extend(found.images.into_iter().map(|file| Sample {
-            name: name_below(path, &file),
-            class,
-            split: Split::Train,
-            source: ImageSource::File(file),
+        dataset.samples.extend(found.images.into_iter().map(|file| {
+            let name = name_below(path, &file);
+            Sample::new(name, class, Split::Train, ImageSource::File(file))
         }));
     }
     if dataset.samples.is_empty() {

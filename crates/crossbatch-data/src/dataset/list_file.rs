@@ -6,9 +6,13 @@
 //!   are text.
 //! - Without quotes the label is what follows the *last* comma, so a path may hold commas.
 //! - `.tsv` files have tabs in place of commas; so have lines of a `.txt` without any comma.
+//!
+//! Where [`Columns`] name columns, a line is a record of fields instead: commas belong to a field only
+//! within quotes, and every line has as many fields as the first.
 
 use std::path::{Path, PathBuf};
 
+use crate::dataset::Columns;
 use crate::dataset::walk::has_ending;
 use crate::error::Error;
 
@@ -20,6 +24,10 @@ pub(crate) struct Row {
     pub(crate) path: String,
     /// None where the line is a bare path and that is allowed.
     pub(crate) label: Option<String>,
+    /// What the split column says, where one is named.
+    pub(crate) split: Option<String>,
+    /// Values of the named groups.
+    pub(crate) groups: Vec<String>,
 }
 
 /// Endings of lists.
@@ -30,47 +38,170 @@ const PATH_COLUMNS: [&str; 9] =
 const LABEL_COLUMNS: [&str; 8] =
     ["label", "class", "class_id", "class_name", "label_id", "product", "id", "target"];
 
-/// Reads a list; `labelled` says that every line must have a label.
+/// Reads a list; `labelled` says that every line must have a label. The first fault ends it.
 pub(crate) fn read(list: &Path, labelled: bool) -> Result<Vec<Row>, Error> {
+    let (rows, faults) = read_all(list, labelled, &Columns::default())?;
+    faults.into_iter().next().map_or(Ok(rows), Err)
+}
+
+/// Reads a list. Lines that cannot be used are left out, each with its error.
+pub(crate) fn read_all(
+    list: &Path,
+    labelled: bool,
+    columns: &Columns,
+) -> Result<(Vec<Row>, Vec<Error>), Error> {
     let bytes = fs_err::read(list)?;
+    parse(list, &bytes, labelled, columns)
+}
+
+/// The rows of a list's bytes.
+pub(crate) fn parse(
+    list: &Path,
+    bytes: &[u8],
+    labelled: bool,
+    columns: &Columns,
+) -> Result<(Vec<Row>, Vec<Error>), Error> {
     let tabs = has_ending(list, &["tsv"]);
-    let fail = |line: usize, text: &[u8], fault| {
+    let fail = |line: usize, text: &[u8], fault: String| {
         let text = String::from_utf8_lossy(text);
         let shown: String = text.chars().take(80).collect();
         let text = if shown.len() < text.len() { format!("{shown}…") } else { shown };
         Error::ListLine { list: PathBuf::from(list), line, text, fault }
     };
-    let mut rows = Vec::new();
+    let (mut rows, mut faults) = (Vec::new(), Vec::new());
     let mut first = true;
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    let mut places = None;
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     for (number, raw) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = number + 1;
-        let text =
-            str::from_utf8(raw).map_err(|_| fail(line, raw, "text that is not UTF-8"))?.trim();
-        if text.is_empty() {
+        let mut fault = |what: &str| faults.push(fail(line, raw, what.to_owned()));
+        let Ok(text) = str::from_utf8(raw) else {
+            fault("text that is not UTF-8");
+            continue;
+        };
+        // Of a record the last field may be empty: its tab is not to be trimmed.
+        let text = text.trim_matches([' ', '\r']);
+        if text.trim().is_empty() {
             continue;
         }
         if text.contains('\0') {
-            return Err(fail(line, raw, "a zero byte"));
-        }
-        let comma = if tabs || (!text.contains(',') && text.contains('\t')) { '\t' } else { ',' };
-        let (path, label) = fields(text, comma).map_err(|fault| fail(line, raw, fault))?;
-        let header = std::mem::take(&mut first) && is_header(&path, label.as_deref());
-        if header {
+            fault("a zero byte");
             continue;
         }
-        if path.is_empty() {
-            return Err(fail(line, raw, "no path"));
+        let comma = if tabs || (!text.contains(',') && text.contains('\t')) { '\t' } else { ',' };
+        let row = if columns.is_empty() {
+            let (path, label) = match fields(text.trim(), comma) {
+                Ok(found) => found,
+                Err(what) => {
+                    fault(what);
+                    continue;
+                }
+            };
+            if std::mem::take(&mut first) && is_header(&path, label.as_deref()) {
+                continue;
+            }
+            Row { line, path, label, split: None, groups: Vec::new() }
+        } else {
+            let record = record(text, comma);
+            let places = match &places {
+                Some(places) => places,
+                None => {
+                    let (found, is_header) =
+                        Places::of(columns, &record).map_err(|what| fail(line, raw, what))?;
+                    let found = &*places.insert(found);
+                    if is_header {
+                        continue;
+                    }
+                    found
+                }
+            };
+            if record.len() != places.fields {
+                let (found, wanted) = (record.len(), places.fields);
+                fault(&format!("{found} fields, where the first line has {wanted},"));
+                continue;
+            }
+            let field = |place: usize| record[place].clone();
+            Row {
+                line,
+                path: field(places.path),
+                label: Some(field(places.label)),
+                split: places.split.map(field),
+                groups: places.groups.iter().map(|&place| field(place)).collect(),
+            }
+        };
+        if row.path.is_empty() {
+            fault("no path");
+        } else if row.label.as_ref().is_some_and(String::is_empty)
+            || (labelled && row.label.is_none())
+        {
+            fault("no label");
+        } else {
+            rows.push(Row { path: without_dots(&row.path), ..row });
         }
-        if label.as_ref().is_some_and(String::is_empty) || (labelled && label.is_none()) {
-            return Err(fail(line, raw, "no label"));
-        }
-        rows.push(Row { line, path: without_dots(&path), label });
     }
-    if rows.is_empty() {
+    if rows.is_empty() && faults.is_empty() {
         return Err(Error::ListEmpty { list: PathBuf::from(list) });
     }
-    Ok(rows)
+    Ok((rows, faults))
+}
+
+/// Where the named columns are.
+struct Places {
+    fields: usize,
+    path: usize,
+    label: usize,
+    split: Option<usize>,
+    groups: Vec<usize>,
+}
+
+impl Places {
+    /// From the first line; whether it holds column names.
+    fn of(columns: &Columns, first: &[String]) -> Result<(Self, bool), String> {
+        let mut named = false;
+        let mut find = |column: &String| match column.parse::<usize>() {
+            Ok(number) if (1..=first.len()).contains(&number) => Ok(number - 1),
+            Ok(number) => Err(format!("no column {number}, but {} fields,", first.len())),
+            Err(_) => {
+                named = true;
+                let same = |own: &String| own.eq_ignore_ascii_case(column);
+                first.iter().position(same).ok_or_else(|| format!("no column called `{column}`"))
+            }
+        };
+        // The configuration names both or neither.
+        let path = columns.path.as_ref().map_or(Ok(0), &mut find)?;
+        let label = columns.label.as_ref().map_or(Ok(1), &mut find)?;
+        let split = columns.split.as_ref().map(&mut find).transpose()?;
+        let groups = columns.groups.iter().map(&mut find).collect::<Result<_, _>>()?;
+        let header = named || is_header(&first[path], Some(&first[label]));
+        Ok((Self { fields: first.len(), path, label, split, groups }, header))
+    }
+}
+
+/// All fields of a line: quoted ones may hold commas and doubled quotes.
+fn record(text: &str, comma: char) -> Vec<String> {
+    let mut fields = Vec::new();
+    let mut rest = text;
+    loop {
+        let start = rest.trim_start_matches(' ');
+        if let Some((field, next)) = quoted(start, comma) {
+            fields.push(field);
+            match next {
+                Some(next) => rest = next,
+                None => return fields,
+            }
+            continue;
+        }
+        match rest.split_once(comma) {
+            Some((field, next)) => {
+                fields.push(field.trim().to_owned());
+                rest = next;
+            }
+            None => {
+                fields.push(rest.trim().to_owned());
+                return fields;
+            }
+        }
+    }
 }
 
 /// `./a/./b` is `a/b`: one image has one name, so that listing it twice is noticed.
@@ -160,6 +291,29 @@ mod tests {
         assert_eq!(of("a.png,"), pair("a.png", ""));
         assert!(fields("\"a.png\",1,2", ',').is_err());
         assert_eq!(fields("a b.png\t1,2", '\t').unwrap(), pair("a b.png", "1,2"));
+    }
+
+    #[test]
+    fn records_of_named_columns() {
+        let fields = |text| record(text, ',');
+        assert_eq!(fields("a, b ,\"c, d\",\"e \"\"f\"\"\""), ["a", "b", "c, d", "e \"f\""]);
+        assert_eq!(fields("a,,"), ["a", "", ""]);
+        let columns = Columns {
+            path: Some("file".into()),
+            label: Some("3".into()),
+            split: Some("part".into()),
+            groups: vec!["camera".into()],
+        };
+        let parse = |text: &str| parse(Path::new("l.csv"), text.as_bytes(), true, &columns);
+        let (rows, faults) =
+            parse("part,File,class,camera\r\ntest,\"a,b.png\",007,2\ntest,a.png\n").unwrap();
+        let groups = vec!["2".to_owned()];
+        let (label, split) = (Some("007".to_owned()), Some("test".to_owned()));
+        assert_eq!(rows, [Row { line: 2, path: "a,b.png".into(), label, split, groups }]);
+        let fault = faults[0].to_string();
+        assert!(fault.contains("l.csv:3: 2 fields, where the first line has 4"), "{fault}");
+        let error = parse("part,image,class,camera\n").unwrap_err().to_string();
+        assert!(error.contains("l.csv:1: no column called `file`"), "{error}");
     }
 
     #[test]

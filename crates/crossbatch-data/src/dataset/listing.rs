@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::dataset::findings::Findings;
 use crate::dataset::walk::{Found, has_ending, is_image, name_below};
 use crate::dataset::{ImageSource, list, list_file};
 use crate::decode::ImageSpec;
@@ -61,7 +62,11 @@ pub fn list_images(path: &Path) -> Result<Vec<Listed>, Error> {
     }
     if has_ending(path, &list_file::LIST_ENDINGS) {
         let rows = list_file::read(path, false)?;
-        let sources = list::resolve(path, &rows, &mut Vec::new())?;
+        let mut findings = Findings { listed: rows.len(), ..Findings::default() };
+        let sources = list::resolve(path, &rows, &mut findings, &mut Vec::new())?;
+        if let Some(error) = findings.into_error() {
+            return Err(error);
+        }
         return Ok(rows
             .into_iter()
             .zip(sources)
@@ -80,8 +85,8 @@ const EXPECTED: &str = "expected an image (png, jpg, jpeg, webp, bmp, gif), a fo
 fn listed(row: list_file::Row, source: ImageSource) -> Listed {
     let path = match &source {
         ImageSource::File(path) => path.clone(),
-        ImageSource::Zip { archive, .. } => archive.path().join(&row.path),
-        ImageSource::Glyph { .. } => PathBuf::from(&row.path),
+        ImageSource::Archived { archive, .. } => archive.path().join(&row.path),
+        ImageSource::Glyph { .. } | ImageSource::Turned { .. } => PathBuf::from(&row.path),
     };
     Listed { path, name: row.path, label: row.label, source }
 }

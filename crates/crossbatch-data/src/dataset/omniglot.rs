@@ -2,6 +2,7 @@
 //!
 //! The background half trains, the evaluation half tests: no character and no alphabet is shared.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,10 +13,19 @@ use crate::error::Error;
 
 const HALVES: [(&str, Split); 2] =
     [("images_background", Split::Train), ("images_evaluation", Split::Test)];
+/// The authors' two small sets of five alphabets each, two of them in both.
+const SMALL: [(&str, Split); 2] =
+    [("images_background_small1", Split::Train), ("images_background_small2", Split::Test)];
 
 /// How many halves the folder holds.
 pub(crate) fn halves_in(path: &Path) -> usize {
-    HALVES.iter().filter(|(half, _)| find_half(path, half).is_some()).count()
+    parts_of(path).iter().filter(|(half, _)| find_half(path, half).is_some()).count()
+}
+
+/// The official halves; or the two small sets, where both are there and no official half is.
+fn parts_of(path: &Path) -> [(&'static str, Split); 2] {
+    let there = |(part, _): &(&str, Split)| find_half(path, part).is_some();
+    if SMALL.iter().all(there) && !HALVES.iter().any(there) { SMALL } else { HALVES }
 }
 
 /// Whether a single zip is one half of Omniglot; names the other half.
@@ -25,14 +35,16 @@ pub(crate) fn other_half(zip: &Path) -> Option<&'static str> {
     Some(HALVES[1 - place].0)
 }
 
-pub(crate) fn open(path: &Path) -> Result<Dataset, Error> {
+pub(crate) fn open(path: &Path, rotations: bool) -> Result<Dataset, Error> {
     if path.is_file() {
         return Err(match other_half(path) {
             Some(missing) => Error::OmniglotHalf { path: path.to_owned(), missing },
             None => Error::NotADataset { path: path.to_owned(), expected: EXPECTED },
         });
     }
-    let halves = HALVES.map(|(half, split)| (half, split, find_half(path, half)));
+    let parts = parts_of(path);
+    let small = parts == SMALL;
+    let halves = parts.map(|(half, split)| (half, split, find_half(path, half)));
     match &halves {
         [(_, _, None), (_, _, None)] => {
             return Err(Error::NotADataset { path: path.to_owned(), expected: EXPECTED });
@@ -42,19 +54,15 @@ pub(crate) fn open(path: &Path) -> Result<Dataset, Error> {
         }
         _ => {}
     }
-    let mut dataset = Dataset {
-        kind: Kind::Omniglot,
-        description: String::new(),
-        classes: Vec::new(),
-        samples: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut dataset = Dataset::new(Kind::Omniglot);
     let mut zips = 0;
     for (half, split, place) in halves {
         let Some(place) = place else { continue };
         zips += usize::from(place.is_file());
         let files = if place.is_file() { in_zip(&place)? } else { in_folder(path, &place)? };
         let before = dataset.samples.len();
+        // The official halves share no alphabet.
+        let files = if small { apart(&mut dataset, files) } else { files };
         let strangers = add(&mut dataset, half, split, files);
         if dataset.samples.len() == before {
             return Err(Error::NotADataset { path: place, expected: LAYOUT });
@@ -71,8 +79,31 @@ pub(crate) fn open(path: &Path) -> Result<Dataset, Error> {
         2 => "zips",
         _ => "zip and folder",
     };
+    if rotations {
+        turn(&mut dataset);
+    }
     dataset.description = format!("omniglot {form} in {}: {}", path.display(), dataset.counts());
     Ok(dataset)
+}
+
+/// Adds every training character turned by 90, 180 and 270 degrees, each turn a class of its own, as in
+/// Santoro et al., "Meta-Learning with Memory-Augmented Neural Networks", ICML 2016.
+fn turn(dataset: &mut Dataset) {
+    let trained: Vec<Sample> =
+        dataset.samples.iter().filter(|sample| sample.split == Split::Train).cloned().collect();
+    // Training classes come first.
+    let classes = dataset.class_count(Split::Train);
+    for quarters in 1..=3u8 {
+        let (first, angle) = (dataset.classes.len() as u32, 90 * u32::from(quarters));
+        let name = |name: &String| format!("{name}@{angle}");
+        let names: Vec<String> = dataset.classes[..classes].iter().map(name).collect();
+        dataset.classes.extend(names);
+        dataset.samples.extend(trained.iter().map(|sample| {
+            let of = Arc::new(sample.source.clone());
+            let source = ImageSource::Turned { quarters, of };
+            Sample::new(name(&sample.name), first + sample.class, Split::Train, source)
+        }));
+    }
 }
 
 pub(crate) const EXPECTED: &str = "expected a folder with images_background.zip and images_evaluation.zip, or those two folders unpacked";
@@ -89,7 +120,7 @@ fn in_zip(zip: &Path) -> Result<Vec<(String, ImageSource)>, Error> {
     let archive = Arc::new(Archive::open(zip)?);
     let mut files = archive.files();
     files.retain(|(_, name)| is_image(Path::new(name)) && !name.starts_with("__MACOSX/"));
-    let source = |entry| ImageSource::Zip { archive: Arc::clone(&archive), entry };
+    let source = |entry| ImageSource::Archived { archive: Arc::clone(&archive), entry };
     Ok(files.into_iter().map(|(entry, name)| (name, source(entry))).collect())
 }
 
@@ -103,6 +134,25 @@ fn in_folder(root: &Path, folder: &Path) -> Result<Vec<(String, ImageSource)>, E
         .collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files)
+}
+
+/// Leaves out alphabets that train already, which only the small sets share.
+fn apart(dataset: &mut Dataset, files: Vec<(String, ImageSource)>) -> Vec<(String, ImageSource)> {
+    let alphabet = |name: &str| name.split('/').nth(1).unwrap_or_default().to_owned();
+    let trained: BTreeSet<String> =
+        dataset.samples.iter().map(|sample| alphabet(&sample.name)).collect();
+    let (shared, files): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|(name, _)| trained.contains(&alphabet(name)));
+    if !shared.is_empty() {
+        let alphabets: BTreeSet<String> = shared.iter().map(|(name, _)| alphabet(name)).collect();
+        let alphabets: Vec<String> = alphabets.into_iter().collect();
+        dataset.warnings.push(format!(
+            "{} test image(s) of alphabets that train ({}) were left out",
+            shared.len(),
+            alphabets.join(", ")
+        ));
+    }
+    files
 }
 
 /// Adds the images of one half; returns how many lie elsewhere.
@@ -131,7 +181,7 @@ fn add(
             last = Some(class_name);
         }
         let class = (dataset.classes.len() - 1) as u32;
-        dataset.samples.push(Sample { name, class, split, source });
+        dataset.samples.push(Sample::new(name, class, split, source));
     }
     strangers
 }

@@ -47,6 +47,7 @@ pub(crate) fn hold_out(
     let wanted = ((training.len() as f64 * fraction).round() as usize).max(2);
     let group = |class: usize| groups.map_or(class as u32, |groups| groups[class]);
     let mut order: Vec<u32> = training.iter().map(|&class| group(class)).collect();
+    order.sort_unstable();
     order.dedup();
     order.shuffle(&mut generator(&[seed, VALIDATION]));
     let mut held = Vec::new();
@@ -59,8 +60,49 @@ pub(crate) fn hold_out(
     if held.len() < 2 || held.len() + 2 > training.len() {
         return Err(Error::Validation { fraction, classes: training.len() });
     }
-    let mut is_held = vec![false; sizes.len()];
-    for class in held {
+    validate(dataset, &held);
+    Ok(())
+}
+
+/// Holds one of `folds` parts of the training classes out for validation: class-disjoint cross-validation
+/// as in Musgrave, Belongie, Lim, "A Metric Learning Reality Check", ECCV 2020. Parts follow one another in
+/// the data set's order of classes, which keeps species of one genus together. Groups stay together.
+pub(crate) fn hold_fold(
+    dataset: &mut Dataset,
+    groups: Option<&[u32]>,
+    folds: usize,
+    fold: usize,
+) -> Result<(), Error> {
+    if folds == 0 {
+        return Ok(());
+    }
+    let sizes = dataset.class_sizes(Split::Train);
+    let training: Vec<usize> = (0..sizes.len()).filter(|&class| sizes[class] > 0).collect();
+    let group = |class: usize| groups.map_or(class as u32, |groups| groups[class]);
+    let mut order: Vec<u32> = training.iter().map(|&class| group(class)).collect();
+    order.sort_unstable();
+    order.dedup();
+    let part = order.len() * fold / folds..order.len() * (fold + 1) / folds;
+    let chosen = &order[part];
+    let held: Vec<usize> =
+        training.iter().copied().filter(|&class| chosen.contains(&group(class))).collect();
+    if held.len() < 2 || held.len() + 2 > training.len() {
+        return Err(Error::Setting {
+            key: "data.folds",
+            value: folds.to_string(),
+            expected: format!(
+                "fewer: each fold of the {} training classes must hold at least 2",
+                training.len()
+            ),
+        });
+    }
+    validate(dataset, &held);
+    Ok(())
+}
+
+fn validate(dataset: &mut Dataset, held: &[usize]) {
+    let mut is_held = vec![false; dataset.classes.len()];
+    for &class in held {
         is_held[class] = true;
     }
     for sample in &mut dataset.samples {
@@ -68,7 +110,6 @@ pub(crate) fn hold_out(
             sample.split = Split::Validation;
         }
     }
-    Ok(())
 }
 
 fn assign(dataset: &mut Dataset, split: &[Split]) {

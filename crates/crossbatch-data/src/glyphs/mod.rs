@@ -61,21 +61,16 @@ impl GlyphSet {
 pub(crate) fn open(config: &GlyphsConfig) -> Result<(Dataset, Vec<u32>), Error> {
     config.check()?;
     let set = Arc::new(GlyphSet::new(config));
-    let mut dataset = Dataset {
-        kind: Kind::Glyphs,
-        description: format!(
-            "glyphs drawn from seed {}: {} training classes ({} images), {} test classes ({} images), families of {}",
-            config.seed,
-            config.train_classes,
-            config.train_classes * config.images_per_class,
-            config.test_classes,
-            config.test_classes * config.images_per_class,
-            config.family
-        ),
-        classes: Vec::new(),
-        samples: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut dataset = Dataset::new(Kind::Glyphs);
+    dataset.description = format!(
+        "glyphs drawn from seed {}: {} training classes ({} images), {} test classes ({} images), families of {}",
+        config.seed,
+        config.train_classes,
+        config.train_classes * config.images_per_class,
+        config.test_classes,
+        config.test_classes * config.images_per_class,
+        config.family
+    );
     let mut families = Vec::new();
     let halves = [
         ("train", Split::Train, config.train_classes, 0),
@@ -87,11 +82,9 @@ pub(crate) fn open(config: &GlyphsConfig) -> Result<(Dataset, Vec<u32>), Error> 
             let (family, member) = (local / config.family, local % config.family);
             let name = format!("{half}/family{family:04}.{member}");
             families.push((first_family + family) as u32);
-            dataset.samples.extend((0..config.images_per_class as u32).map(|image| Sample {
-                name: format!("{name}/{image}"),
-                class,
-                split,
-                source: ImageSource::Glyph { set: Arc::clone(&set), class, image },
+            dataset.samples.extend((0..config.images_per_class as u32).map(|image| {
+                let source = ImageSource::Glyph { set: Arc::clone(&set), class, image };
+                Sample::new(format!("{name}/{image}"), class, split, source)
             }));
             dataset.classes.push(name);
         }

@@ -294,6 +294,12 @@ fn schema() -> Vec<String> {
     full.data.test_list = Some("x".into());
     full.data.channels = Some(1);
     full.data.invert = Some(true);
+    full.data.protocol = Some(crossbatch_data::Protocol::All);
+    full.data.columns.path = Some("x".to_owned());
+    full.data.columns.label = Some("x".to_owned());
+    full.data.columns.split = Some("x".to_owned());
+    full.data.expected.classes = Some(0);
+    full.data.expected.images = Some(0);
     full.images.mean = Some([0.0; 3]);
     full.images.std = Some([1.0; 3]);
     full.images.bgr = Some(false);

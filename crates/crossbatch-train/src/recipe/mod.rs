@@ -20,7 +20,7 @@ pub use size::MemorySize;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use crossbatch_data::{GlyphsConfig, Kind, Sampler};
+use crossbatch_data::{Columns, Expected, GlyphsConfig, Kind, Protocol, Sampler, Subset};
 use crossbatch_models::{BackboneKind, Pooling};
 use serde::{Deserialize, Serialize};
 
@@ -132,8 +132,7 @@ pub struct DataRecipe {
     /// Folder, list file or archive folder. Left out: the built-in data set `glyphs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// `"glyphs"`, `"omniglot"`, `"list"` or `"folder"`. Left out: recognised from what lies at the
-    /// path, in that order.
+    /// One of [`Kind::ALL`]. Left out: recognised from what lies at the path, in that order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
     /// List of training images, with `test-list`.
@@ -147,6 +146,18 @@ pub struct DataRecipe {
     pub test_fraction: f64,
     /// Share of the *training* classes that is held out for validation. Default 0.
     pub validation: f64,
+    /// Parts into which the training classes are cut for cross-validation; 0 for none. Default 0.
+    pub folds: usize,
+    /// The part that validates, from 0. Default 0.
+    pub fold: usize,
+    /// `"all"`, `"query-gallery"` or `"one-gallery"`: who searches whom among the test images. Left out: what
+    /// the data set's own list says, else `"all"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Which test list of VehicleID: `"small"`, `"medium"` or `"large"`. Default `"small"`.
+    pub subset: Subset,
+    /// Whether Omniglot's training characters turned by 90, 180 and 270 degrees are further classes. Default false.
+    pub rotations: bool,
     /// Seed of the class-disjoint splits. Default 0.
     pub split_seed: u64,
     /// Side of the square images that the network sees, in pixels. Default 28.
@@ -160,6 +171,10 @@ pub struct DataRecipe {
     /// Decoded images are kept in memory up to this many MiB; beyond, they are decoded again for
     /// each batch. Default 2048.
     pub cache_mib: usize,
+    /// Columns of lists that are not `path,label`.
+    pub columns: Columns,
+    /// What the data set must hold.
+    pub expected: Expected,
     /// The built-in data set.
     pub glyphs: GlyphsConfig,
 }
@@ -173,11 +188,18 @@ impl Default for DataRecipe {
             test_list: None,
             test_fraction: 0.5,
             validation: 0.0,
+            folds: 0,
+            fold: 0,
+            protocol: None,
+            subset: Subset::Small,
+            rotations: false,
             split_seed: 0,
             image_size: 28,
             channels: None,
             invert: None,
             cache_mib: 2048,
+            columns: Columns::default(),
+            expected: Expected::default(),
             glyphs: GlyphsConfig::default(),
         }
     }
@@ -529,7 +551,8 @@ impl Recipe {
             &self.images.loader(self.seed, self.threads),
         )
         .map_err(|error| RecipeError::Images(error.to_string()))?;
-        let can_choose = self.train.report == Report::Last || self.data.validation > 0.0;
+        let can_choose =
+            self.train.report == Report::Last || self.data.validation > 0.0 || self.data.folds > 0;
         rule(
             can_choose,
             "train.report",

@@ -122,18 +122,18 @@ fn draw(
     let worst = measured.worst.as_deref().unwrap_or_default();
     let longest = measured.neighbours.iter().map(Vec::len).max().unwrap_or(0);
     let layout = Layout { rows: worst.len(), columns: longest + 1, lead: true };
-    let pixels = |row: u32| {
-        let sample = images.samples[row as usize];
-        crossbatch_data::decode_rgb(&images.dataset, sample, SIDE).ok()
+    let pixels = |samples: &[usize], row: u32| {
+        crossbatch_data::decode_rgb(&images.dataset, samples[row as usize], SIDE).ok()
     };
+    let gallery = images.gallery.as_ref().unwrap_or(&images.samples);
     layout.write(path, printer, &|row, column| {
         let query = worst[row].query;
         let Some(place) = column.checked_sub(1) else {
-            return Some(Tile { frame: Frame::Query, pixels: pixels(query) });
+            return Some(Tile { frame: Frame::Query, pixels: pixels(&images.samples, query) });
         };
         let item = *measured.neighbours[row].get(place)?;
         let right = measured.query_codes[query as usize] == measured.gallery_codes[item as usize];
         let frame = if right { Frame::Right } else { Frame::Wrong };
-        Some(Tile { frame, pixels: pixels(item) })
+        Some(Tile { frame, pixels: pixels(gallery, item) })
     })
 }

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use anyhow::bail;
-use crossbatch_data::{Dataset, Split};
+use crossbatch_data::{Dataset, Expected, Split};
+use crossbatch_retrieval::protocol::one_gallery_row;
 use crossbatch_retrieval::{Embeddings, FileFormat, FileRows, Labels, RowSource, Similarity};
-use crossbatch_train::{LoadedSplit, Observer, Recipe, Report, RunFolder, TrainingData, embed};
+use crossbatch_train::{
+    LoadedSplit, Observer, Recipe, Report, RunFolder, Search, TrainingData, embed,
+};
 
 use crate::{
     args::{Common, EvalArgs, SimilarityArg},
@@ -35,8 +38,10 @@ pub(super) struct Subject {
 /// The images of a run's rows.
 pub(super) struct RunImages {
     pub(super) dataset: Dataset,
-    /// Index into the data set of each row.
+    /// Index into the data set of each query.
     pub(super) samples: Vec<usize>,
+    /// The same of the gallery, where it is not the queries.
+    pub(super) gallery: Option<Vec<usize>>,
 }
 
 impl Subject {
@@ -288,6 +293,8 @@ fn run(
     use_data(&mut recipe, args);
     // Classes held out of training don't matter here, and other data may have too few to hold out.
     recipe.data.validation = 0.0;
+    recipe.data.folds = 0;
+    recipe.data.fold = 0;
     let dataset = TrainingData::open(&recipe, printer)?;
     let test =
         LoadedSplit::load(&dataset, Split::Test, model.spec, recipe.data.cache_mib, printer)?;
@@ -310,21 +317,44 @@ fn run(
         Report::Last => "last weights",
         Report::Best => "best weights",
     };
-    let queries = Embeddings::new(rows, dim)?
+    let all = Embeddings::new(rows, dim)?
         .with_labels(Labels::from_text(labels))?
         .with_names(names)?
         .with_metadata("similarity", "cosine")
         .with_metadata("model", &path.display().to_string())
         .with_metadata("weights", weights);
+    let chosen = |rows: &[u32]| rows.iter().map(|&row| samples[row as usize]).collect();
+    let parts = match &test.search {
+        Search::All => None,
+        Search::QueryGallery { queries, gallery } => Some((queries.clone(), gallery.clone(), "")),
+        Search::OneGallery { seed } => {
+            let draw = one_gallery_row(&test.labels, 1, *seed).swap_remove(0);
+            Some((draw.queries, draw.gallery, ", one draw of it"))
+        }
+    };
+    let kind = dataset.kind;
+    let (title, queries, gallery, images) = match parts {
+        None => {
+            let title = format!("{kind} test · {} images", test.images.len());
+            (title, all, None, RunImages { dataset, samples, gallery: None })
+        }
+        Some((queries, gallery, draw)) => {
+            let (asked, kept) = (queries.len(), gallery.len());
+            let title = format!("{kind} test · {asked} queries, {kept} in the gallery{draw}");
+            let images =
+                RunImages { dataset, samples: chosen(&queries), gallery: Some(chosen(&gallery)) };
+            (title, all.select(&queries), Some(all.select(&gallery)), images)
+        }
+    };
     Ok(Subject {
         name: path.display().to_string(),
         row: weights.to_owned(),
-        title: format!("{} test · {} images", dataset.kind, test.images.len()),
+        title,
         queries,
-        gallery: None,
+        gallery,
         files: [None, None],
         similarity: Similarity::Cosine,
-        images: Some(RunImages { dataset, samples }),
+        images: Some(images),
     })
 }
 
@@ -336,6 +366,8 @@ fn use_data(recipe: &mut Recipe, args: &EvalArgs) {
         recipe.data.kind = None;
         recipe.data.train_list = None;
         recipe.data.test_list = None;
+        recipe.data.protocol = None;
+        recipe.data.expected = Expected::default();
     }
     recipe.data.path = Some(path.clone());
 }

@@ -63,7 +63,7 @@ impl<B: Conv2dOps, C: CheckpointStrategy> Conv2dOps for Autodiff<B, C> {
                     kernel: [weight_shape[2], weight_shape[3]],
                     options,
                 };
-                prepared.finish(state, B::conv2d_forward(input, weight, options))
+                prepared.finish(state, B::conv2d_tracked_forward(input, weight, options))
             }
             OpsKind::UnTracked(prepared) => {
                 prepared.finish(B::conv2d_forward(input, weight, options))

@@ -3,8 +3,40 @@
 use super::{Conv2dOps, ConvOptions, reference};
 use crate::flex::{all_f32, ordered, sizes, tensor, values};
 use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use crossbatch_math::conv::{self, ConvShape};
+
+/// [`conv::forward`] or [`conv::inference`].
+type Forward = fn(&ConvShape, &[f32], &[f32], Option<&[f32]>) -> Vec<f32>;
+
+fn convolve(
+    by: Forward,
+    input: FlexTensor,
+    weight: FlexTensor,
+    options: ConvOptions,
+) -> FlexTensor {
+    if !all_f32(&[&input, &weight]) {
+        return reference::forward::<Flex>(input, weight, options);
+    }
+    let [batch, channels, height, width] = sizes(&input);
+    let [filters, _, rows, columns] = sizes(&weight);
+    let shape = ConvShape {
+        batch,
+        channels,
+        filters,
+        input: [height, width],
+        kernel: [rows, columns],
+        stride: options.stride,
+        padding: options.padding,
+        dilation: options.dilation,
+        groups: options.groups,
+    };
+    let (input, weight) = (ordered(input), ordered(weight));
+    let output = by(&shape, values(&input), values(&weight), None);
+    let [height, width] = shape.output();
+    tensor(output, [batch, filters, height, width])
+}
 
 impl Conv2dOps for Flex {
     fn conv2d_forward(
@@ -12,26 +44,15 @@ impl Conv2dOps for Flex {
         weight: FloatTensor<Self>,
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        if !all_f32(&[&input, &weight]) {
-            return reference::forward::<Self>(input, weight, options);
-        }
-        let [batch, channels, height, width] = sizes(&input);
-        let [filters, _, rows, columns] = sizes(&weight);
-        let shape = ConvShape {
-            batch,
-            channels,
-            filters,
-            input: [height, width],
-            kernel: [rows, columns],
-            stride: options.stride,
-            padding: options.padding,
-            dilation: options.dilation,
-            groups: options.groups,
-        };
-        let (input, weight) = (ordered(input), ordered(weight));
-        let output = conv::forward(&shape, values(&input), values(&weight), None);
-        let [height, width] = shape.output();
-        tensor(output, [batch, filters, height, width])
+        convolve(conv::inference, input, weight, options)
+    }
+
+    fn conv2d_tracked_forward(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        convolve(conv::forward, input, weight, options)
     }
 
     fn conv2d_input_gradient(

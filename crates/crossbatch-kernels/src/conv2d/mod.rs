@@ -118,9 +118,20 @@ fn check(input: [usize; 4], weight: [usize; 4], bias: Option<usize>, options: Co
     Autodiff
 )]
 pub trait Conv2dOps: Backend {
-    /// The convolution.
+    /// The convolution where nothing is tracked.
     #[fusion(default)]
     fn conv2d_forward(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        reference::forward::<Self>(input, weight, options)
+    }
+
+    /// The convolution whose gradient will be asked for: what it loses is carried through the network and back, so on
+    /// the CPU it is computed by plain sums.
+    #[fusion(default)]
+    fn conv2d_tracked_forward(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         options: ConvOptions,

@@ -118,8 +118,6 @@ impl Tiles {
     }
 }
 
-/// The convolution itself: the gradients' yardstick in the tests.
-#[cfg(test)]
 pub(super) fn forward(
     level: Level,
     shape: &ConvShape,

@@ -320,7 +320,8 @@ fn mistakes_are_explained() {
     eval(folder.path(), &["--embeddings", "gone.npy"]).fails_with(&["gone.npy"]);
     eval(folder.path(), &["gone.npz"]).fails_with(&["gone.npz", "open"]);
     fs_err::write(path("x.pt"), "what PyTorch pickles").unwrap();
-    eval(folder.path(), &["x.pt"]).fails_with(&["x.pt", ".safetensors, .npy, .npz, .csv or .tsv"]);
+    eval(folder.path(), &["x.pt"])
+        .fails_with(&["x.pt", ".safetensors, .npy, .npz, .csv, .tsv or .parquet"]);
     fs_err::write(path("x.npy"), "no array").unwrap();
     eval(folder.path(), &["x.npy"]).fails_with(&["x.npy", "NumPy"]);
     fs_err::write(path("nan.csv"), "label,e0,e1\na,1,0\na,NaN,1\n").unwrap();

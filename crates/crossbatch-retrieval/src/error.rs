@@ -66,7 +66,7 @@ pub enum Error {
     Cancelled,
     /// The work does not fit into the memory allowed.
     #[error(
-        "{budget} bytes of memory are too few: the smallest blocks need {needed}; allow as many, or use fewer threads"
+        "{budget} bytes of memory are too few, {needed} are needed: allow as many, or use fewer threads"
     )]
     Memory {
         /// Bytes needed.

@@ -122,6 +122,11 @@ impl Report<'_> {
                 object.insert(format!("{metric}_high"), json!(interval.high));
             }
         }
+        object.insert("median_rank".to_owned(), json!(scores.median(Metric::MeanRank)));
+        if let Some(interval) = &self.measured.median {
+            object.insert("median_rank_low".to_owned(), json!(interval.low));
+            object.insert("median_rank_high".to_owned(), json!(interval.high));
+        }
         object.extend(self.measured.extras.iter().flat_map(|extra| extra.values.iter().cloned()));
         let subject = self.subject;
         object.insert("queries".to_owned(), json!(scores.queries().len()));

@@ -95,6 +95,12 @@ impl Sides {
             let options = &options.less(self.bytes().saturating_sub(before))?;
             match step {
                 Step::Pca(config) => {
+                    let (dim, wanted) = (self.queries.dim(), config.components.unwrap_or(1));
+                    if wanted > dim {
+                        bail!(
+                            "`--post`: {wanted} components of vectors with {dim} numbers; give {dim} at most"
+                        );
+                    }
                     let pca = match learn_from {
                         None => Pca::fit(self.gallery(), config, options)?,
                         Some(path) => {

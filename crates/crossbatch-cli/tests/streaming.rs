@@ -11,14 +11,7 @@ use crate::support::{Outcome, crossbatch_in, records};
 /// `few.safetensors`.
 fn files(folder: &Path) {
     let (rows, dim) = (2600, 2048);
-    let values: Vec<f32> = (0..rows * dim)
-        .map(|i| {
-            let (row, column) = (i / dim, i % dim);
-            let class = row % 260;
-            ((class * 37 + column * class) as f32).sin() + ((row * column) as f32 * 0.7).cos()
-        })
-        .collect();
-    let labels = || Labels::from_integers((0..rows as i64).map(|row| row % 260));
+    let (values, labels) = (values(rows, dim), || labels(rows));
     let big = Embeddings::new(values.clone(), dim).unwrap();
     big.save(&folder.join("big.npy")).unwrap();
     big.with_labels(labels()).unwrap().save(&folder.join("big.safetensors")).unwrap();
@@ -27,6 +20,20 @@ fn files(folder: &Path) {
     let few = few.with_names(names).unwrap();
     let few = few.with_labels(Labels::from_integers(0..40i64)).unwrap();
     few.save(&folder.join("few.safetensors")).unwrap();
+}
+
+/// Rows of 260 classes.
+fn values(rows: usize, dim: usize) -> Vec<f32> {
+    let value = |i: usize| {
+        let (row, column) = (i / dim, i % dim);
+        let class = row % 260;
+        ((class * 37 + column * class) as f32).sin() + ((row * column) as f32 * 0.7).cos()
+    };
+    (0..rows * dim).map(value).collect()
+}
+
+fn labels(rows: usize) -> Labels {
+    Labels::from_integers((0..rows as i64).map(|row| row % 260))
 }
 
 fn run(folder: &Path, args: &[&str]) -> Outcome {
@@ -110,10 +117,11 @@ fn what_does_not_fit_is_measured_and_searched_the_same() {
 fn what_is_measured_besides_keeps_the_budget() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    files(folder);
+    let rows = Embeddings::new(values(1300, 256), 256).unwrap().with_labels(labels(1300)).unwrap();
+    rows.save(&folder.join("rows.safetensors")).unwrap();
     let eval = |option: &[&str], budget: &str| {
-        let eval = ["eval", "big.safetensors", "--format", "json", "--memory-budget", budget];
-        run(folder, &[&eval[..], option].concat())
+        let eval = ["eval", "rows.safetensors", "--format", "json", "--threads", "2"];
+        run(folder, &[&eval[..], option, &["--memory-budget", budget]].concat())
     };
     let mut refused = 0;
     for option in [
@@ -123,16 +131,21 @@ fn what_is_measured_besides_keeps_the_budget() {
         &["--post", "pca"],
         &["--post", "dba"],
     ] {
-        let found = eval(option, "64MiB");
-        if found.code == Some(0) {
-            continue;
+        // A later step may need more than the one that was short of memory.
+        let mut budget = "38MiB".to_owned();
+        for attempt in 0..4 {
+            let found = eval(option, &budget);
+            if found.code == Some(0) {
+                assert!(found.json()["map_at_r"].is_number(), "{option:?}");
+                refused += usize::from(attempt > 0);
+                break;
+            }
+            assert!(attempt < 3, "{option:?} {budget} {}", found.stderr);
+            let message = found.stderr.clone();
+            found.fails_with(&["the memory budget is too small for what is asked"]);
+            let (_, rest) = message.split_once("give --memory-budget ").unwrap();
+            budget = rest.split_once(" or more").unwrap().0.to_owned();
         }
-        refused += 1;
-        let message = found.stderr.clone();
-        found.fails_with(&["the memory budget is too small for what is asked"]);
-        let (_, rest) = message.split_once("give --memory-budget ").unwrap();
-        let (enough, _) = rest.split_once(" or more").unwrap();
-        assert!(eval(option, enough).json()["map_at_r"].is_number(), "{option:?} {enough}");
     }
     assert!((3..5).contains(&refused), "{refused}");
 }

@@ -103,7 +103,7 @@ fn verification(sides: &Sides<'_>, options: &Options<'_>) -> Result<Extra, Error
 /// How the queries' vectors lie.
 fn health(sides: &Sides<'_>, options: &Options<'_>) -> Result<Extra, Error> {
     let rows = sides.queries;
-    // First what takes most memory, so that a budget that is too small is not found out bit by bit.
+    // First what is likely to take most memory: a budget that is too small is found out at once then.
     let spectrum = spectrum(rows, options)?;
     let similarity = similarity_health(rows, sides.query_codes, options)?;
     let mut values = Vec::new();

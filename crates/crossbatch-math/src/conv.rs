@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `depthwise` | one channel and one filter a group |
 //! | `winograd` | 3x3 kernels, stride 1, 32 channels and filters or more |
-//! | `patches` | kernels of one pixel, kernels that do not overlap, and few pixels under many weights: `gemm` on a patch matrix, or on the image itself where that is the same |
+//! | `patches` | kernels of one pixel on more than 64 pixels, kernels that do not overlap, very short sums: `gemm` on a patch matrix, or on the image itself where that is the same |
 //! | `direct` | all others. Every pass copies an image once with its padding, and the inner loops keep a tile of results in registers while they read that copy at one offset a tap |
 //!
 //! Every element is summed in an order that depends on the shapes only, so results are the same to the
@@ -19,6 +19,7 @@ mod patches;
 mod planes;
 mod scratch;
 mod shape;
+mod strip;
 mod tile;
 mod winograd;
 

@@ -105,7 +105,8 @@ pub(crate) struct TrainArgs {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Files: .safetensors (`embeddings` [N, D], `labels` [N]), .npz (the same), .npy (give --labels),
-.csv and .tsv (columns name, label, e0, e1, …; others may be there).
+.csv and .tsv (columns name, label, e0, e1, …; others may be there), .parquet (a column of lists; in builds with
+--features parquet).
 
 Examples:
   crossbatch eval runs/mine
@@ -124,7 +125,7 @@ pub(crate) struct EvalArgs {
     /// Embeddings from this file; no model is needed
     #[arg(long, value_name = "FILE")]
     pub(crate) embeddings: Option<PathBuf>,
-    /// Labels of the embeddings, from another file: .npy, .npz, .safetensors, .csv, .tsv, or .txt with one a line
+    /// Labels of the embeddings, from another file: .npy, .npz, .safetensors, .csv, .tsv, .parquet, or .txt with one a line
     #[arg(long, value_name = "FILE", conflicts_with = "label_column")]
     pub(crate) labels: Option<PathBuf>,
     /// Take this column of the file for the labels

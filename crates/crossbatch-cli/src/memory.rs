@@ -70,7 +70,7 @@ impl Budget {
 pub(crate) fn explained(error: Error, held: usize) -> anyhow::Error {
     match error {
         Error::Memory { needed, .. } => anyhow::anyhow!(
-            "the memory budget is too small for the smallest blocks; give --memory-budget {}MiB or more, or use fewer --threads",
+            "the memory budget is too small for what is asked; give --memory-budget {}MiB or more, use fewer --threads, or ask for less",
             (needed + held + PROGRAM).div_ceil(1 << 20)
         ),
         other => other.into(),

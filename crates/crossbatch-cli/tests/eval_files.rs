@@ -183,7 +183,7 @@ fn lists_of_classes_and_hard_cases() {
     eval(folder.path(), &["circle.csv", "circle.csv", "--per-class"])
         .fails_with(&["`--per-class`", "one"]);
     eval(folder.path(), &["circle.csv", "--worst", "2", "--sheet", "w.png"])
-        .fails_with(&["needs images"]);
+        .fails_with(&["`--sheet` is of a run", "no images"]);
     eval(folder.path(), &["circle.csv", "--sheet", "w.png"]).fails_with(&["--worst N"]);
 }
 
@@ -318,9 +318,14 @@ fn mistakes_are_explained() {
     circle(folder.path());
     let path = |name: &str| folder.path().join(name);
     eval(folder.path(), &["--embeddings", "gone.npy"]).fails_with(&["gone.npy"]);
-    eval(folder.path(), &["gone.npz"]).fails_with(&["gone.npz", "open"]);
+    eval(folder.path(), &["circle.csv", "gone.npz"]).fails_with(&["no file gone.npz"]);
+    eval(folder.path(), &["circle.csv", "--worst", "0"]).fails_with(&["--worst 0"]);
+    eval(folder.path(), &["circle.csv", "--weights", "best"])
+        .fails_with(&["`--weights` is of a run"]);
+    eval(folder.path(), &["circle.csv", "--data", "x"]).fails_with(&["`--data` is of a run"]);
     fs_err::write(path("x.pt"), "what PyTorch pickles").unwrap();
-    eval(folder.path(), &["x.pt"]).fails_with(&["x.pt", ".safetensors, .npy, .npz, .csv or .tsv"]);
+    eval(folder.path(), &["x.pt"])
+        .fails_with(&["x.pt", ".safetensors, .npy, .npz, .csv, .tsv or .parquet"]);
     fs_err::write(path("x.npy"), "no array").unwrap();
     eval(folder.path(), &["x.npy"]).fails_with(&["x.npy", "NumPy"]);
     fs_err::write(path("nan.csv"), "label,e0,e1\na,1,0\na,NaN,1\n").unwrap();

@@ -105,6 +105,38 @@ fn what_does_not_fit_is_measured_and_searched_the_same() {
     assert!(small("much").stderr.contains("such as 2GiB"));
 }
 
+/// What needs more than the budget beside vectors that fit says how much would do, and keeps its word.
+#[test]
+fn what_is_measured_besides_keeps_the_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    files(folder);
+    let eval = |option: &[&str], budget: &str| {
+        let eval = ["eval", "big.safetensors", "--format", "json", "--memory-budget", budget];
+        run(folder, &[&eval[..], option].concat())
+    };
+    let mut refused = 0;
+    for option in [
+        &["--cluster"][..],
+        &["--verification"],
+        &["--health"],
+        &["--post", "pca"],
+        &["--post", "dba"],
+    ] {
+        let found = eval(option, "64MiB");
+        if found.code == Some(0) {
+            continue;
+        }
+        refused += 1;
+        let message = found.stderr.clone();
+        found.fails_with(&["the memory budget is too small for what is asked"]);
+        let (_, rest) = message.split_once("give --memory-budget ").unwrap();
+        let (enough, _) = rest.split_once(" or more").unwrap();
+        assert!(eval(option, enough).json()["map_at_r"].is_number(), "{option:?} {enough}");
+    }
+    assert!((3..5).contains(&refused), "{refused}");
+}
+
 #[test]
 fn mistakes_in_a_search_of_files_are_explained() {
     let folder = tempfile::tempdir().unwrap();

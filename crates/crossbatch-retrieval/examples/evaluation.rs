@@ -1,8 +1,8 @@
 //! Times an evaluation of clustered unit vectors: the Rust side of `benches/evaluation`.
 //!
-//! `evaluation ROWS DIM [--spread S] [--repeat N] [--top K] [--budget BYTES] [--save FILE] [--load FILE]` prints a line of
-//! JSON: seconds, peak memory of the process, and the metrics. Vectors are centres of classes of five, moved by noise of
-//! length about `S`; `--save` writes them as raw little-endian f32 for the peers.
+//! `evaluation ROWS DIM [--class N] [--spread S] [--repeat N] [--top K] [--budget BYTES] [--save FILE]` prints a line of
+//! JSON: seconds, peak memory of the process, and the metrics. Vectors are centres of classes of five (or N), moved by
+//! noise of length about `S`; `--save` writes them as raw little-endian f32 for the peers.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
@@ -15,8 +15,6 @@ use crossbatch_retrieval::{
 #[global_allocator]
 static ALLOCATOR: Counting<std::alloc::System> = Counting::new(std::alloc::System);
 
-const CLASS: usize = 5;
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let value = |name: &str| {
@@ -26,12 +24,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (rows, dim) = (args[0].parse::<usize>()?, args[1].parse::<usize>()?);
     let spread: f64 = value("--spread").as_deref().unwrap_or("1.0").parse()?;
     let repeat: usize = value("--repeat").as_deref().unwrap_or("1").parse()?;
-    let data = clustered(rows, dim, spread);
+    let class: usize = value("--class").as_deref().unwrap_or("5").parse()?;
+    let data = clustered(rows, dim, class, spread);
     if let Some(path) = value("--save") {
         let bytes: Vec<u8> = data.iter().flat_map(|value| value.to_le_bytes()).collect();
         fs_err::write(path, bytes)?;
     }
-    let labels: Vec<u32> = (0..rows).map(|i| (i / CLASS) as u32).collect();
+    let labels: Vec<u32> = (0..rows).map(|i| (i / class) as u32).collect();
     let mut options = Options::default();
     if let Some(bytes) = value("--budget") {
         options = options.with_memory(bytes.parse()?);
@@ -82,13 +81,13 @@ fn peak_bytes() -> Result<usize, Box<dyn std::error::Error>> {
     Ok(1024 * kib.map_or(Ok(0), |kib| kib.trim().parse::<usize>())?)
 }
 
-/// Classes of five around random centres, each row of length one.
-fn clustered(rows: usize, dim: usize, spread: f64) -> Vec<f32> {
+/// Classes of `class` rows around random centres, each row of length one.
+fn clustered(rows: usize, dim: usize, class: usize, spread: f64) -> Vec<f32> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut centre = vec![0.0; dim];
     let mut data = Vec::with_capacity(rows * dim);
     for row in 0..rows {
-        if row % CLASS == 0 {
+        if row % class == 0 {
             let length = (dim as f64).sqrt();
             centre.fill_with(|| random.normal() / length);
         }

@@ -66,7 +66,7 @@ pub enum Error {
     Cancelled,
     /// The work does not fit into the memory allowed.
     #[error(
-        "{budget} bytes of memory are too few: the smallest blocks need {needed}; allow as many, or use fewer threads"
+        "{budget} bytes of memory are too few, {needed} are needed: allow as many, or use fewer threads"
     )]
     Memory {
         /// Bytes needed.
@@ -196,8 +196,8 @@ pub enum Error {
     /// Not one query has anything to find.
     #[error(
         "no query has a match in the gallery ({queries} queries, {gallery} gallery items): \
-         every class has only one image. Give classes with at least two images, and for separate \
-         queries and gallery check that both use the same labels"
+         a set searched with itself needs classes of at least two images; separate queries and \
+         gallery need the same labels"
     )]
     NoQueries {
         /// How many queries were given.

@@ -3,7 +3,8 @@
 //! Given embeddings and labels this crate says what is nearest to what ([`search()`]) and how good that ranking is
 //! ([`evaluate_self`] for a set searched with itself, [`evaluate`] for queries and a gallery). It knows nothing of
 //! models, tensors or images.
-//! [`Embeddings`] reads and writes files of vectors with their labels: safetensors, NumPy's, CSV.
+//! [`Embeddings`] reads and writes files of vectors with their labels: safetensors, NumPy's, CSV, and Parquet with the feature
+//! `parquet` (off by default: twenty more crates, none of them with C code).
 //!
 //! - **Exact.** Every query meets every gallery item; there is no index and no approximation.
 //! - **Deterministic.** The order of a ranking is defined by the vectors alone: f64 arithmetic over the stored values,
@@ -86,6 +87,7 @@ mod embeddings;
 mod error;
 mod files;
 pub mod health;
+mod ladder;
 mod linear;
 mod metrics;
 mod options;

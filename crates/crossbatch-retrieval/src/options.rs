@@ -57,7 +57,11 @@ impl<'a> Options<'a> {
     }
 
     /// The same with `bytes` of the budget taken for something that is held meanwhile.
-    pub(crate) fn less(self, bytes: usize) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Memory`] if the budget has no `bytes` left.
+    pub fn less(self, bytes: usize) -> Result<Self, Error> {
         match self.memory {
             None => Ok(self),
             Some(budget) if bytes > budget => Err(self.too_small(bytes)),

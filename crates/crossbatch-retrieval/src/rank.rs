@@ -5,6 +5,7 @@ use std::ops::Range;
 use crossbatch_math::fixed::{Bands, PANEL, Width, scratch_bytes};
 
 use crate::count::{Count, Plan};
+use crate::ladder::Ladders;
 use crate::options::Tally;
 use crate::piece::Piece;
 use crate::plan::{Extent, choose};
@@ -208,6 +209,10 @@ fn rank_queries(
     Ok(())
 }
 
+/// Memory for which lists of positives, and what is counted for them, are made where no budget says less: classes of
+/// thousands have more pairs than fit.
+const LISTS: usize = 2 << 30;
+
 /// Up to which query the lists of positives, and what is counted for them, leave room for the counting; a panel at least.
 fn stretch_end(
     queries: &Vectors,
@@ -216,10 +221,7 @@ fn stretch_end(
     positives: &Positives<'_>,
     options: &Options<'_>,
 ) -> usize {
-    let budget = options.memory();
-    if budget == usize::MAX {
-        return queries.len();
-    }
+    let budget = options.memory().min(LISTS);
     let (mut end, mut held, mut most) = (start, 0usize, 0);
     while end < queries.len() {
         let panel = end..queries.len().min(end + PANEL);
@@ -254,6 +256,11 @@ fn count_block(
     let same = std::ptr::eq(queries, block);
     let extent = Extent::of(queries);
     let extents = (extent, if same { extent } else { Extent::of(block) });
+    if plan.is_none()
+        && let Some(ladders) = Ladders::new(queries, &active, block, extents, wanted, options)
+    {
+        return ladders.count(queries, block, first, wanted, options, tally);
+    }
     let plan = match plan {
         Some(plan) => plan,
         None => Plan::new(queries, &active, block, extents, wanted, options)?,
@@ -357,11 +364,13 @@ mod tests {
         Ranking::from_ranks(&ranks, &met).unwrap()
     }
 
+    /// Counted as `plan` says, or by ladders.
     fn planned(
         queries: &Vectors,
         gallery: &Vectors,
         relation: &Relation<'_>,
         plan: Plan,
+        by_ladders: bool,
     ) -> Ranking {
         let options = Options::default();
         let positives = Positives::new(relation, queries.len(), gallery.len()).unwrap();
@@ -370,7 +379,13 @@ mod tests {
         wanted.see(queries, gallery, 0, &options).unwrap();
         wanted.sort();
         let tally = options.tally(1, 1);
-        count_block(queries, gallery, 0, &mut wanted, &options, &tally, Some(plan)).unwrap();
+        if by_ladders {
+            let ladders =
+                Ladders { extents: (Extent::of(queries), Extent::of(gallery)), width: plan.width };
+            ladders.count(queries, gallery, 0, &mut wanted, &options, &tally).unwrap();
+        } else {
+            count_block(queries, gallery, 0, &mut wanted, &options, &tally, Some(plan)).unwrap();
+        }
         wanted.take_ignored(&positives, queries, gallery, 0, &options).unwrap();
         let mut ranking = Ranking::with_capacity(0, 0);
         wanted.append_to(&mut ranking);
@@ -452,7 +467,10 @@ mod tests {
             let expected = plainly(queries, gallery, &relation);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
-                prop_assert_eq!(&planned(queries, gallery, &relation, plan), &expected);
+                for by_ladders in [false, true] {
+                    let found = planned(queries, gallery, &relation, plan, by_ladders);
+                    prop_assert_eq!(&found, &expected);
+                }
                 let chosen = rank(queries, gallery, &relation, &Options::default()).unwrap();
                 prop_assert_eq!(&chosen, &expected);
                 // Raw rows, read a few at a time and prepared then.

@@ -242,6 +242,19 @@ impl Vectors {
         self.similarity
     }
 
+    /// The bytes that the values take.
+    pub fn bytes(&self) -> usize {
+        self.values.len() * self.values.precision().bytes()
+    }
+
+    /// The bytes of a copy of all rows as f32, where they are not stored so.
+    pub(crate) fn widened_bytes(&self) -> usize {
+        match self.values.precision() {
+            Precision::F32 => 0,
+            _ => 4 * self.values.len(),
+        }
+    }
+
     /// The stored values, row after row.
     pub fn values(&self) -> &Values {
         &self.values

@@ -80,7 +80,7 @@ impl Wanted {
     }
 
     /// The positives and the counts of every query, to be changed in parallel.
-    fn par_queries(
+    pub(crate) fn par_queries(
         &mut self,
     ) -> impl IndexedParallelIterator<Item = (usize, &mut [Seen], &mut [u32])> {
         let mut lists = Vec::with_capacity(self.met.len());

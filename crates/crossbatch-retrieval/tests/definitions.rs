@@ -139,7 +139,7 @@ proptest! {
 
     #[test]
     fn health_equals_its_definition((rows, labels) in labelled(0..25)) {
-        let found = similarity_health(&rows, &labels).unwrap();
+        let found = similarity_health(&rows, &labels, &Options::default()).unwrap();
         let (positive, negative) = pairs(&rows, &labels);
         for (found, values) in [(found.positive, &positive), (found.negative, &negative)] {
             prop_assert_eq!(found.is_some(), !values.is_empty());
@@ -164,7 +164,7 @@ proptest! {
             rows.row(i).iter().zip(rows.row(j).iter()).all(|(x, y)| x.to_bits() == y.to_bits())
         };
         let repeated = (0..rows.len()).filter(|&j| (0..j).any(|i| same(i, j))).count();
-        prop_assert_eq!(duplicates(&rows).repeated, repeated);
+        prop_assert_eq!(duplicates(&rows, &Options::default()).unwrap().repeated, repeated);
     }
 
     #[test]

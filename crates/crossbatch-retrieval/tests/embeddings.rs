@@ -406,7 +406,12 @@ fn sizes_that_are_claimed_are_not_believed() {
 #[test]
 fn names_of_files_and_lengths_are_checked() {
     let folder = tempfile::tempdir().unwrap();
-    says(&refused(&folder.path().join("x.pt")), &[".safetensors, .npy, .npz, .csv or .tsv"]);
+    says(
+        &refused(&folder.path().join("x.pt")),
+        &[".safetensors, .npy, .npz, .csv, .tsv or .parquet"],
+    );
+    #[cfg(not(feature = "parquet"))]
+    says(&refused(&folder.path().join("x.parquet")), &["reads no Parquet", "--features parquet"]);
     says(&refused(&folder.path().join("missing.npy")), &["missing.npy"]);
     let sample = sample();
     let error = sample.save(&folder.path().join("x.npz")).unwrap_err().to_string();

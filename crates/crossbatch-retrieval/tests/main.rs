@@ -6,5 +6,7 @@ mod golden;
 mod measures;
 mod metrics;
 mod naive;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod search;
 mod threads;

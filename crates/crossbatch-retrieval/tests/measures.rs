@@ -99,7 +99,7 @@ fn health_equals_torch_and_numpy() {
     let labels = labels(&golden["rows"]["labels"]);
     let rows = vectors(&golden["rows"], Similarity::Cosine);
     let expected = &golden["health"];
-    let found = similarity_health(&rows, &labels).unwrap();
+    let found = similarity_health(&rows, &labels, &Options::default()).unwrap();
     for (spread, name) in [(found.positive, "positive"), (found.negative, "negative")] {
         let spread = spread.unwrap();
         close(spread.mean, &expected[name][0], 1e-6);
@@ -111,27 +111,30 @@ fn health_equals_torch_and_numpy() {
         let found = uniformity(&rows, &config, &Options::default()).unwrap();
         close(found, &expected["uniformity"], 1e-5);
     }
-    let spectrum = spectrum(&rows).unwrap();
+    let spectrum = spectrum(&rows, &Options::default()).unwrap();
     close(spectrum.effective_rank, &expected["effective_rank"], 1e-6);
     for pair in expected["principal_fraction"].as_array().unwrap() {
         let found = spectrum.principal_fraction(pair[0].as_f64().unwrap()).unwrap();
         close(found, &pair[1], 1e-12);
     }
-    assert_eq!(duplicates(&rows).groups, [[3, 7]]);
+    assert_eq!(duplicates(&rows, &Options::default()).unwrap().groups, [[3, 7]]);
 }
 
 #[test]
 fn principal_components_equal_scikit_learn() {
     let golden = golden();
     let rows = vectors(&golden["rows"], Similarity::Euclidean);
-    let pca = Pca::fit(&rows, &PcaConfig::default()).unwrap();
+    let pca = Pca::fit(&rows, &PcaConfig::default(), &Options::default()).unwrap();
     for (found, expected) in
         pca.variances().iter().zip(golden["components"]["variances"].as_array().unwrap())
     {
         close(*found, expected, 1e-9);
     }
     let config = PcaConfig { components: Some(4), whiten: true, floor: 0.0 };
-    let found = Pca::fit(&rows, &config).unwrap().apply(&rows).unwrap();
+    let found = Pca::fit(&rows, &config, &Options::default())
+        .unwrap()
+        .apply(&rows, &Options::default())
+        .unwrap();
     let expected = numbers(&golden["components"]["whitened"]);
     for component in 0..4 {
         let theirs = |row: usize| expected[row * 4 + component];

@@ -10,8 +10,8 @@ use crossbatch_math::product::{dot_f64, rows_times_rows, squared_distance_f64};
 use rayon::prelude::*;
 
 /// Points and centres multiplied together. Fixed, so that the rounding of a product does not hang on threads.
-const POINTS: usize = 128;
-const CENTRES: usize = 512;
+pub(super) const POINTS: usize = 128;
+pub(super) const CENTRES: usize = 512;
 
 /// Scores looked at together before any is looked at alone.
 const CHUNK: usize = 32;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use super::centres::Centres;
+use super::centres::{CENTRES, Centres, POINTS};
 use super::seeding::seed;
 use crate::options::Tally;
 use crate::random::Random;
@@ -63,7 +63,8 @@ pub struct KMeans {
 ///
 /// # Errors
 ///
-/// [`Error::Clusters`] if there are fewer rows than clusters, or no cluster; [`Error::Cancelled`] as [`Options`] says.
+/// [`Error::Clusters`] if there are fewer rows than clusters, or no cluster; [`Error::Cancelled`] and [`Error::Memory`] as
+/// [`Options`] says.
 ///
 /// # Example
 ///
@@ -86,6 +87,11 @@ pub fn k_means(
     if config.clusters == 0 || config.clusters > rows.len() {
         return Err(Error::Clusters { clusters: config.clusters, rows: rows.len() });
     }
+    // Centres, those that moved, and those that are met; what is known of each point; a block of scores a thread.
+    let centres = 3 * 4 * config.clusters * (rows.dim() + 1);
+    let block = 4 * (POINTS * rows.dim() + POINTS * CENTRES);
+    let work = rayon::current_num_threads() * block + 96 * rows.len();
+    options.less(rows.widened_bytes() + centres + work)?;
     let points = rows.rows(0..rows.len());
     let restarts = config.restarts.max(1);
     let work = restarts * config.max_iterations;

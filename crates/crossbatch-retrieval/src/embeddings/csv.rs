@@ -44,7 +44,7 @@ fn numbered(field: &str) -> Option<(&str, u32)> {
 }
 
 /// Start and length of the longest run of columns with one prefix and ascending numbers.
-fn longest_run(fields: &[&str]) -> (usize, usize) {
+pub(super) fn longest_run(fields: &[&str]) -> (usize, usize) {
     let (mut best, mut start) = ((0, 0), 0);
     for end in 1..=fields.len() {
         let follows = end < fields.len()

@@ -8,6 +8,11 @@ mod file_rows;
 mod labels;
 mod npy;
 mod npz;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(not(feature = "parquet"))]
+#[path = "parquet_left_out.rs"]
+mod parquet;
 mod safetensors;
 mod text;
 
@@ -54,8 +59,10 @@ use error::Place;
 /// | `.npz` | the same | `labels`, `names` or `ids`, other integers or text `[N]` |
 /// | `.npy` | `[N, D]` | none: give labels from another file |
 /// | `.csv`, `.tsv` | the columns that are numbered | `label`, `name`, all other columns |
+/// | `.parquet` | the column `embeddings` or `embedding`, the only one of lists of floats, or those that are numbered | `label`, `name`, all other columns of integers, booleans or text |
 ///
-/// Values may be f16, bf16, f32 or f64; the last is rounded to f32. All but `.npz` and `.tsv` can be written.
+/// Values may be f16, bf16, f32 or f64; the last is rounded to f32. All but `.npz`, `.tsv` and `.parquet` can be
+/// written. Reading Parquet needs the feature `parquet`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {
     values: Values,
@@ -79,6 +86,8 @@ pub enum FileFormat {
     Npz,
     /// `.csv`, `.tsv`
     Csv,
+    /// `.parquet`
+    Parquet,
 }
 
 impl FileFormat {
@@ -90,12 +99,13 @@ impl FileFormat {
             "npy" => Self::Npy,
             "npz" => Self::Npz,
             "csv" | "tsv" => Self::Csv,
+            "parquet" => Self::Parquet,
             _ => return None,
         })
     }
 }
 
-const ENDINGS: &str = "expected .safetensors, .npy, .npz, .csv or .tsv";
+const ENDINGS: &str = "expected .safetensors, .npy, .npz, .csv, .tsv or .parquet";
 
 impl Embeddings {
     /// Takes `values` (a `Vec` of f32, f16 or bf16) as rows of `dim` values.
@@ -170,6 +180,7 @@ impl Embeddings {
             FileFormat::Npy => npy::read(path),
             FileFormat::Npz => npz::read(path),
             FileFormat::Csv => csv::read(path),
+            FileFormat::Parquet => parquet::read(path),
         }?;
         read.origin = Some((path.to_owned(), format));
         Ok(read)
@@ -384,8 +395,8 @@ impl RowSource for Embeddings {
 impl Labels {
     /// Reads the labels of rows whose vectors are in another file.
     ///
-    /// From `.npy` an array `[N]`; from `.npz` and `.safetensors` the array `labels`, or the only one; from `.csv` and
-    /// `.tsv` the column `label`, or the only one; from `.txt` a label a line.
+    /// From `.npy` an array `[N]`; from `.npz` and `.safetensors` the array `labels`, or the only one; from `.csv`,
+    /// `.tsv` and `.parquet` the column `label`, or the only one; from `.txt` a label a line.
     ///
     /// # Errors
     ///
@@ -397,10 +408,11 @@ impl Labels {
             Some(FileFormat::Npy) => npy::read_labels(path),
             Some(FileFormat::Npz) => npz::read_labels(path),
             Some(FileFormat::Csv) => csv::read_labels(path),
+            Some(FileFormat::Parquet) => parquet::read_labels(path),
             None if text => text::read_labels(path),
             None => Err(Place::file(path).error(
                 "its name does not say what it is",
-                "expected .npy, .npz, .safetensors, .csv, .tsv or .txt",
+                "expected .npy, .npz, .safetensors, .csv, .tsv, .parquet or .txt",
             )),
         }
     }

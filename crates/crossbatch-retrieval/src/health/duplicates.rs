@@ -1,6 +1,6 @@
 //! Rows that are equal to the last bit: the same image twice, or a network that has collapsed.
 
-use crate::Vectors;
+use crate::{Error, Options, Vectors};
 
 /// Groups of equal rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,19 +15,24 @@ pub struct Duplicates {
 
 /// Finds rows that are equal in every bit, as they are stored: with cosines, after scaling.
 ///
+/// # Errors
+///
+/// [`Error::Memory`] if the list of rows does not fit.
+///
 /// # Example
 ///
 /// ```
-/// use crossbatch_retrieval::{Similarity, Vectors};
+/// use crossbatch_retrieval::{Options, Similarity, Vectors};
 /// use crossbatch_retrieval::health::duplicates;
 ///
 /// let rows = Vectors::new(vec![1.0, 2.0, 3.0, 1.0, 2.0, 1.0], 1, Similarity::Dot)?;
-/// let found = duplicates(&rows);
+/// let found = duplicates(&rows, &Options::default())?;
 /// assert_eq!(found.groups, [vec![0, 3, 5], vec![1, 4]]);
 /// assert_eq!((found.repeated, found.different), (3, 3));
 /// # Ok::<(), crossbatch_retrieval::Error>(())
 /// ```
-pub fn duplicates(rows: &Vectors) -> Duplicates {
+pub fn duplicates(rows: &Vectors, options: &Options<'_>) -> Result<Duplicates, Error> {
+    options.less(rows.widened_bytes() + 40 * rows.len())?;
     let values = rows.rows(0..rows.len());
     let bits = |row: u32| {
         let first = row as usize * rows.dim();
@@ -40,13 +45,17 @@ pub fn duplicates(rows: &Vectors) -> Duplicates {
     let mut groups: Vec<Vec<u32>> =
         runs.into_iter().filter(|run| run.len() > 1).map(<[u32]>::to_vec).collect();
     groups.sort_unstable_by_key(|group| group[0]);
-    Duplicates { groups, repeated: rows.len() - different, different }
+    Ok(Duplicates { groups, repeated: rows.len() - different, different })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Similarity;
+
+    fn duplicates(rows: &Vectors) -> Duplicates {
+        super::duplicates(rows, &Options::default()).unwrap()
+    }
 
     #[test]
     fn nearly_equal_is_not_equal() {

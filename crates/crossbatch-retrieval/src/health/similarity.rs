@@ -42,16 +42,17 @@ pub struct SimilarityHealth {
 ///
 /// # Errors
 ///
-/// [`Error::ColumnLength`] if a row lacks a label.
+/// [`Error::ColumnLength`] if a row lacks a label; [`Error::Memory`] if the matrices of moments, or a thread's class, do
+/// not fit.
 ///
 /// # Example
 ///
 /// ```
-/// use crossbatch_retrieval::{Similarity, Vectors};
+/// use crossbatch_retrieval::{Options, Similarity, Vectors};
 /// use crossbatch_retrieval::health::similarity_health;
 ///
 /// let rows = Vectors::new(vec![1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.6, 0.8], 2, Similarity::Cosine)?;
-/// let found = similarity_health(&rows, &[0, 0, 1, 1])?;
+/// let found = similarity_health(&rows, &[0, 0, 1, 1], &Options::default())?;
 /// let (positive, negative) = (found.positive.unwrap(), found.negative.unwrap());
 /// assert!((positive.mean - (1.0 + 0.8) / 2.0).abs() < 1e-6);
 /// assert!((negative.mean - (0.0 + 0.6) / 2.0).abs() < 1e-6);
@@ -59,15 +60,27 @@ pub struct SimilarityHealth {
 /// assert!((found.alignment.unwrap() - (2.0 - 2.0 * 0.9)).abs() < 1e-6);
 /// # Ok::<(), crossbatch_retrieval::Error>(())
 /// ```
-pub fn similarity_health(rows: &Vectors, labels: &[u32]) -> Result<SimilarityHealth, Error> {
+pub fn similarity_health(
+    rows: &Vectors,
+    labels: &[u32],
+    options: &Options<'_>,
+) -> Result<SimilarityHealth, Error> {
     if rows.len() != labels.len() {
         let (side, what, values) = ("query set", "labels", labels.len());
         return Err(Error::ColumnLength { side, what, rows: rows.len(), values });
     }
-    let all = Sums::of_moments(&Moments::of(rows, normalise));
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|&row| labels[row]);
     let classes: Vec<&[usize]> = order.chunk_by(|&a, &b| labels[a] == labels[b]).collect();
+    let largest = classes.iter().map(|class| class.len()).max().unwrap_or(0);
+    let (threads, dim) = (rayon::current_num_threads(), rows.dim());
+    // A class of more rows than dimensions is copied, and has moments of its own.
+    let of_class = match largest > dim {
+        true => Moments::bytes(dim) + 4 * largest * (dim + 1),
+        false => 8 * largest * (dim + 3),
+    };
+    options.less(24 * rows.len() + Moments::bytes(dim).max(threads * of_class))?;
+    let all = Sums::of_moments(&Moments::of(rows, normalise));
     let parts: Vec<Sums> = classes.par_iter().map(|class| Sums::of_class(rows, class)).collect();
     let positive = parts.into_iter().fold(Sums::default(), Sums::plus);
     let negative = all.minus(&positive);
@@ -219,7 +232,7 @@ mod tests {
     fn sums_agree_with_all_pairs_written_out() {
         for (count, dim) in [(0, 3), (1, 3), (2, 2), (40, 30), (150, 4), (300, 11)] {
             let (rows, labels) = rows(count, dim);
-            let found = similarity_health(&rows, &labels).unwrap();
+            let found = similarity_health(&rows, &labels, &Options::default()).unwrap();
             for (found, expected) in
                 [found.positive, found.negative].into_iter().zip(written_out(&rows, &labels))
             {
@@ -237,7 +250,7 @@ mod tests {
     fn a_collapsed_set_has_no_spread() {
         let rows = Vectors::new([0.6, 0.8].repeat(20), 2, Similarity::Cosine).unwrap();
         let labels: Vec<u32> = (0..20).map(|row| row / 10).collect();
-        let found = similarity_health(&rows, &labels).unwrap();
+        let found = similarity_health(&rows, &labels, &Options::default()).unwrap();
         let negative = found.negative.unwrap();
         assert!((negative.mean - 1.0).abs() < 1e-12 && negative.deviation < 1e-6);
         assert!(found.alignment.unwrap().abs() < 1e-12);

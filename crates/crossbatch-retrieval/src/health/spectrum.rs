@@ -1,7 +1,7 @@
 //! How many directions the embeddings use: collapse, in two numbers.
 
 use crate::linear::{Moments, eigenvalues};
-use crate::{Error, Vectors};
+use crate::{Error, Options, Vectors};
 
 /// The spectrum of the rows, and what follows from it.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,28 +45,29 @@ impl Spectrum {
 ///
 /// # Errors
 ///
-/// [`Error::NoRows`] without rows.
+/// [`Error::NoRows`] without rows; [`Error::Memory`] if the matrices do not fit.
 ///
 /// # Example
 ///
 /// ```
-/// use crossbatch_retrieval::{Similarity, Vectors};
+/// use crossbatch_retrieval::{Options, Similarity, Vectors};
 /// use crossbatch_retrieval::health::spectrum;
 ///
 /// // Four rows along two of three axes, one as long as the other.
 /// let data = vec![1.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, -1.0, 0.0];
-/// let found = spectrum(&Vectors::new(data, 3, Similarity::Dot)?)?;
+/// let found = spectrum(&Vectors::new(data, 3, Similarity::Dot)?, &Options::default())?;
 /// assert!((found.effective_rank - 2.0).abs() < 1e-6);
 /// assert_eq!(found.principal_fraction(0.5)?, 1.0 / 3.0);
 /// assert_eq!(found.principal_fraction(0.9)?, 2.0 / 3.0);
 /// # Ok::<(), crossbatch_retrieval::Error>(())
 /// ```
-pub fn spectrum(rows: &Vectors) -> Result<Spectrum, Error> {
+pub fn spectrum(rows: &Vectors, options: &Options<'_>) -> Result<Spectrum, Error> {
     if rows.is_empty() {
         return Err(Error::NoRows { what: "a spectrum" });
     }
-    let moments = Moments::of(rows, |_| {});
     let dim = rows.dim();
+    options.less(Moments::bytes(dim) + 3 * 8 * dim * dim)?;
+    let moments = Moments::of(rows, |_| {});
     let squares = eigenvalues(moments.gram.clone(), dim);
     // What rounding leaves of a zero is no singular value: its root would not be small.
     let noise = squares[0] * 1e-14 * dim as f64;
@@ -82,6 +83,10 @@ pub fn spectrum(rows: &Vectors) -> Result<Spectrum, Error> {
 mod tests {
     use super::*;
     use crate::Similarity;
+
+    fn spectrum(rows: &Vectors) -> Result<Spectrum, Error> {
+        super::spectrum(rows, &Options::default())
+    }
 
     #[test]
     fn a_collapsed_set_has_rank_one() {

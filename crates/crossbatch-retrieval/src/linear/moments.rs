@@ -48,6 +48,12 @@ impl Moments {
         total
     }
 
+    /// Bytes that making them takes, at most.
+    pub(crate) fn bytes(dim: usize) -> usize {
+        let part = 8 * dim * (dim + CHUNK + 1);
+        (2 * rayon::current_num_threads() + 1) * part
+    }
+
     /// The mean row.
     pub(crate) fn mean(&self) -> Vec<f64> {
         self.sum.iter().map(|sum| sum / self.rows.max(1) as f64).collect()

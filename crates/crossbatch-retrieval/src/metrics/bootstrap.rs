@@ -36,10 +36,27 @@ impl Default for Bootstrap {
     }
 }
 
+impl Bootstrap {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let Self { resamples, confidence, .. } = *self;
+        if confidence > 0.0 && confidence < 1.0 && resamples > 0 {
+            return Ok(());
+        }
+        Err(Error::Confidence { confidence, resamples })
+    }
+
+    /// The interval between the percentiles of what the resamples gave.
+    pub(super) fn interval(&self, mean: f64, mut drawn: Vec<f64>) -> Interval {
+        drawn.sort_unstable_by(f64::total_cmp);
+        let tail = (1.0 - self.confidence) / 2.0;
+        Interval { mean, low: quantile(&drawn, tail), high: quantile(&drawn, 1.0 - tail) }
+    }
+}
+
 /// A mean and the percentile interval around it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
-    /// The mean over the queries themselves.
+    /// The mean over the queries themselves; of [`Scores::median_interval`] their median.
     pub mean: f64,
     /// The lower end.
     pub low: f64,
@@ -82,14 +99,11 @@ impl Scores {
         units: Units<'_>,
         bootstrap: &Bootstrap,
     ) -> Result<Vec<Interval>, Error> {
-        let Bootstrap { resamples, confidence, seed } = *bootstrap;
-        if !(confidence > 0.0 && confidence < 1.0) || resamples == 0 {
-            return Err(Error::Confidence { confidence, resamples });
-        }
+        bootstrap.check()?;
         let units = self.sums(units)?;
         let width = self.metrics().len();
         let resample = |draw: usize| -> Vec<f64> {
-            let mut random = Random::new(seed, draw as u64);
+            let mut random = Random::new(bootstrap.seed, draw as u64);
             let (mut sums, mut queries) = (vec![0.0; width], 0);
             for _ in 0..units.len() {
                 let (count, unit) = &units[random.below(units.len())];
@@ -98,12 +112,9 @@ impl Scores {
             }
             sums.into_iter().map(|sum| sum / queries as f64).collect()
         };
-        let drawn: Vec<Vec<f64>> = (0..resamples).into_par_iter().map(resample).collect();
+        let drawn: Vec<Vec<f64>> = (0..bootstrap.resamples).into_par_iter().map(resample).collect();
         let interval = |(at, mean): (usize, f64)| {
-            let mut means: Vec<f64> = drawn.iter().map(|means| means[at]).collect();
-            means.sort_unstable_by(f64::total_cmp);
-            let tail = (1.0 - confidence) / 2.0;
-            Interval { mean, low: quantile(&means, tail), high: quantile(&means, 1.0 - tail) }
+            bootstrap.interval(mean, drawn.iter().map(|means| means[at]).collect())
         };
         Ok(self.means().into_iter().enumerate().map(interval).collect())
     }

@@ -3,6 +3,7 @@
 
 mod bootstrap;
 mod hard;
+mod median;
 mod metric;
 mod scores;
 
@@ -143,7 +144,7 @@ impl Metrics {
             map_at: cuts(Metric::MapAt),
             ndcg_at: cuts(Metric::NdcgAt),
             mean_rank: one(Metric::MeanRank),
-            median_rank: scores.column(Metric::MeanRank).map_or(f64::NAN, median),
+            median_rank: scores.median(Metric::MeanRank).unwrap_or(f64::NAN),
             queries: scores.queries().len(),
             left_out: scores.left_out(),
         }
@@ -172,12 +173,6 @@ impl Metrics {
         mean.left_out = over(&|one| one.left_out as f64).round() as usize;
         Some(mean)
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
-    (values[low] + values[high]) / 2.0
 }
 
 fn at(values: &[(usize, f64)], k: usize) -> Option<f64> {

@@ -61,7 +61,9 @@ pub fn expand_queries(
         let expected = "weights need a finite power of at least 0";
         return Err(Error::Setting { name: "alpha", value: alpha, expected });
     }
-    let found = nearest(queries, gallery, neighbours, ignore, options)?;
+    // The neighbours, the rows of the answer, and the answer.
+    let held = queries.len() * (8 * neighbours.min(gallery.len()) + 8 * queries.dim() + 24);
+    let found = nearest(queries, gallery, neighbours, ignore, &options.less(held)?)?;
     let expand = |query: usize| {
         let mut sum: Vec<f64> = queries.row(query).iter().map(|&x| f64::from(x)).collect();
         let (items, cosines) = found.row(query);

@@ -4,7 +4,7 @@ use crossbatch_math::product::rows_times_rows;
 use rayon::prelude::*;
 
 use crate::linear::{Eigen, Moments, symmetric};
-use crate::{Error, Vectors};
+use crate::{Error, Options, Vectors};
 
 /// Rows turned together. Fixed, so that the rounding of a product does not hang on threads.
 const CHUNK: usize = 256;
@@ -35,13 +35,14 @@ impl Default for PcaConfig {
 /// # Example
 ///
 /// ```
-/// use crossbatch_retrieval::{Similarity, Vectors};
+/// use crossbatch_retrieval::{Options, Similarity, Vectors};
 /// use crossbatch_retrieval::postprocess::{Pca, PcaConfig};
 ///
 /// // Along one diagonal, around (1, 2).
 /// let rows = Vectors::new(vec![0.0, 1.0, 2.0, 3.0, 1.0, 2.0], 2, Similarity::Euclidean)?;
-/// let pca = Pca::fit(&rows, &PcaConfig { components: Some(1), ..PcaConfig::default() })?;
-/// let found = pca.apply(&rows)?;
+/// let (config, options) = (PcaConfig { components: Some(1), ..PcaConfig::default() }, Options::default());
+/// let pca = Pca::fit(&rows, &config, &options)?;
+/// let found = pca.apply(&rows, &options)?;
 /// assert_eq!((found.len(), found.dim()), (3, 1));
 /// assert!((found.row(1)[0] - 2f32.sqrt()).abs() < 1e-6);
 /// # Ok::<(), crossbatch_retrieval::Error>(())
@@ -60,8 +61,8 @@ impl Pca {
     /// # Errors
     ///
     /// [`Error::NoRows`] without rows, [`Error::Setting`] for no component, for more than there are dimensions, or for a
-    /// negative floor.
-    pub fn fit(rows: &Vectors, config: &PcaConfig) -> Result<Self, Error> {
+    /// negative floor; [`Error::Memory`] if the matrices do not fit.
+    pub fn fit(rows: &Vectors, config: &PcaConfig, options: &Options<'_>) -> Result<Self, Error> {
         let dim = rows.dim();
         let components = config.components.unwrap_or(dim);
         if rows.is_empty() {
@@ -75,6 +76,7 @@ impl Pca {
             let expected = "a finite share of at least 0";
             return Err(Error::Setting { name: "floor", value: config.floor, expected });
         }
+        options.less(Moments::bytes(dim) + 4 * 8 * dim * dim)?;
         let moments = Moments::of(rows, |_| {});
         let Eigen { mut values, vectors: mut directions } = symmetric(moments.covariance(), dim);
         values.truncate(components);
@@ -100,13 +102,16 @@ impl Pca {
     ///
     /// # Errors
     ///
-    /// [`Error::Dim`] for rows of another dimension.
-    pub fn apply(&self, rows: &Vectors) -> Result<Vectors, Error> {
+    /// [`Error::Dim`] for rows of another dimension; [`Error::Memory`] if the answer does not fit beside the rows.
+    pub fn apply(&self, rows: &Vectors, options: &Options<'_>) -> Result<Vectors, Error> {
         let dim = self.mean.len();
         if rows.dim() != dim {
             return Err(Error::Dim { queries: rows.dim(), gallery: dim });
         }
         let components = self.variances.len();
+        // The parts of the answer, and the answer.
+        let threads = 4 * rayon::current_num_threads() * CHUNK * (dim + components);
+        options.less(8 * rows.len() * components + 4 * components * dim + threads)?;
         let directions: Vec<f32> = self.directions.iter().map(|&x| x as f32).collect();
         let turn = |first: usize| -> Vec<f32> {
             let mut stored = rows.rows(first..(first + CHUNK).min(rows.len())).into_owned();
@@ -138,10 +143,18 @@ mod tests {
         Vectors::new(data.collect::<Vec<f32>>(), dim, Similarity::Euclidean).unwrap()
     }
 
+    fn fit(rows: &Vectors, config: &PcaConfig) -> Result<Pca, Error> {
+        Pca::fit(rows, config, &Options::default())
+    }
+
+    fn turned(rows: &Vectors, config: &PcaConfig) -> Vectors {
+        fit(rows, config).unwrap().apply(rows, &Options::default()).unwrap()
+    }
+
     #[test]
     fn all_components_keep_every_distance() {
         let rows = rows(60, 7);
-        let turned = Pca::fit(&rows, &PcaConfig::default()).unwrap().apply(&rows).unwrap();
+        let turned = turned(&rows, &PcaConfig::default());
         for i in 0..60 {
             let (before, after) = (rows.closeness(i, &rows, 3), turned.closeness(i, &turned, 3));
             assert!((before - after).abs() < 1e-4 * (1.0 - before));
@@ -152,7 +165,7 @@ mod tests {
     fn whitened_components_have_variance_one_and_do_not_hang_together() {
         let rows = rows(400, 5);
         let config = PcaConfig { whiten: true, floor: 0.0, components: Some(4) };
-        let found = Pca::fit(&rows, &config).unwrap().apply(&rows).unwrap();
+        let found = turned(&rows, &config);
         let covariance = Moments::of(&found, |_| {}).covariance();
         for (at, value) in covariance.iter().enumerate() {
             let expected = f64::from(u8::from(at / 4 == at % 4));
@@ -165,7 +178,7 @@ mod tests {
         let rows = Vectors::new(vec![0.6, 0.8, 0.6, 0.8], 2, Similarity::Cosine).unwrap();
         for floor in [0.0, 1e-6] {
             let config = PcaConfig { whiten: true, floor, components: None };
-            let found = Pca::fit(&rows, &config).unwrap().apply(&rows).unwrap();
+            let found = turned(&rows, &config);
             assert_eq!(found.len(), 2);
         }
     }
@@ -175,12 +188,15 @@ mod tests {
         let rows = rows(5, 3);
         for components in [0, 4] {
             let config = PcaConfig { components: Some(components), ..PcaConfig::default() };
-            assert!(matches!(Pca::fit(&rows, &config), Err(Error::Setting { .. })));
+            assert!(matches!(fit(&rows, &config), Err(Error::Setting { .. })));
         }
-        let pca = Pca::fit(&rows, &PcaConfig::default()).unwrap();
+        let pca = fit(&rows, &PcaConfig::default()).unwrap();
         let other = Vectors::new(vec![1.0; 4], 2, Similarity::Euclidean).unwrap();
-        assert_eq!(pca.apply(&other), Err(Error::Dim { queries: 2, gallery: 3 }));
+        assert_eq!(
+            pca.apply(&other, &Options::default()),
+            Err(Error::Dim { queries: 2, gallery: 3 })
+        );
         let none = Vectors::new(Vec::<f32>::new(), 2, Similarity::Dot).unwrap();
-        assert!(matches!(Pca::fit(&none, &PcaConfig::default()), Err(Error::NoRows { .. })));
+        assert!(matches!(fit(&none, &PcaConfig::default()), Err(Error::NoRows { .. })));
     }
 }

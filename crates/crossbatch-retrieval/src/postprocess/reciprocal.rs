@@ -163,11 +163,18 @@ impl<'a> KReciprocal<'a> {
             return Err(Error::Setting { name: "lambda", value: lambda, expected });
         }
         let wanted = (k1 + 1).max(k2);
+        // The copy of all rows, their neighbours, lengths and largest distances.
+        let held = all.len() * (4 * all.dim() + 8 * wanted.min(all.len()) + 12);
+        let options = &options.less(held)?;
         let found = nearest(all, all, wanted, &Ignore::nothing(), options)?;
         let lengths = squared_lengths(all);
         let largest = largest_distances(all, &lengths, options)?;
         let encode = |item: usize| encode(all, &found, k1, item, largest[item]);
         let own: Vec<Vec<(u32, f32)>> = (0..all.len()).into_par_iter().map(encode).collect();
+        let entries: usize = own.iter().map(Vec::len).sum();
+        // Twice while they are put together; averaged, they have as many as k2 times the entries, twice, and by column.
+        let most = if k2 == 1 { 3 } else { 1 + 3 * k2 };
+        options.less(8 * most * entries + 48 * all.len())?;
         let encodings = Sparse::of(own);
         let encodings = if k2 == 1 {
             encodings
@@ -233,6 +240,11 @@ impl<'a> KReciprocal<'a> {
     pub fn rank(&self, relation: &Relation<'_>, options: &Options<'_>) -> Result<Ranking, Error> {
         let (queries, items) = (self.queries.len(), self.gallery.len());
         let positives = Positives::new(relation, queries, items)?;
+        let pairs = (0..queries).map(|query| positives.at_most(query)).sum();
+        let lists = 2 * Ranking::bytes(queries, pairs) + 24 * queries + positives.bytes();
+        let own = 4 * (self.encodings.entries.len() + self.having.entries.len()) * 2;
+        let blocks = rayon::current_num_threads() * items * (BLOCK * 12 + 8);
+        options.less(lists.saturating_add(own).saturating_add(blocks))?;
         let tally = options.tally(queries as u64, queries);
         let block = |first: usize| -> Result<Vec<(Vec<u32>, u32)>, Error> {
             options.check()?;

@@ -15,7 +15,7 @@ const BLOCK: usize = 512;
 /// How pairs are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerificationConfig {
-    /// Up to so many pairs are sorted by their f64 similarity, 24 bytes each, and every number is exact. Default:
+    /// Up to so many pairs are sorted by their f64 similarity, 40 bytes each, and every number is exact. Default:
     /// 4,194,304, which is all pairs of 2,896 rows.
     pub exact_pairs: u64,
     /// With more pairs, the number of bins of equal width over all similarities there can be: for cosines the width is
@@ -95,12 +95,18 @@ fn count(
     let (rows, items) = (pairs.a.len() as u64, pairs.b.len() as u64);
     let total = if pairs.within { rows * rows.saturating_sub(1) / 2 } else { rows * items };
     if total <= config.exact_pairs {
+        // By rows and together, then together and by threshold.
+        options.less(usize::try_from(total).unwrap_or(usize::MAX).saturating_mul(40))?;
         return sorted(pairs, options);
     }
     if config.bins < 2 {
         let (name, value, expected) = ("bins", config.bins as f64, "at least 2 are needed");
         return Err(Error::Setting { name, value, expected });
     }
+    // Threads may have several counts under way, each with its products.
+    let counts = 16 * config.bins + 4 * BLOCK * BLOCK;
+    let counts = 4 * rayon::current_num_threads() * counts + 24 * config.bins;
+    options.less(counts + 16 * (pairs.a.len() + pairs.b.len()))?;
     binned(pairs, config.bins, options)
 }
 

@@ -30,7 +30,7 @@ pub(super) fn text(
         let difference = difference(first, other, bootstrap)?;
         if !difference.paired {
             printer.warn(&format!(
-                "{} and {} have other queries: their difference has no interval; for one, measure both on the same rows in the same order",
+                "{} and {} have other queries (labels or names differ): their difference has no interval; for one, measure both on the same rows in the same order",
                 first.subject.name, other.subject.name
             ));
         }

@@ -103,7 +103,9 @@ fn verification(sides: &Sides<'_>, options: &Options<'_>) -> Result<Extra, Error
 /// How the queries' vectors lie.
 fn health(sides: &Sides<'_>, options: &Options<'_>) -> Result<Extra, Error> {
     let rows = sides.queries;
-    let similarity = similarity_health(rows, sides.query_codes)?;
+    // First what takes most memory, so that a budget that is too small is not found out bit by bit.
+    let spectrum = spectrum(rows, options)?;
+    let similarity = similarity_health(rows, sides.query_codes, options)?;
     let mut values = Vec::new();
     for (name, spread) in [("positive", &similarity.positive), ("negative", &similarity.negative)] {
         if let Some(spread) = spread {
@@ -116,8 +118,7 @@ fn health(sides: &Sides<'_>, options: &Options<'_>) -> Result<Extra, Error> {
         let value = uniformity(rows, &VerificationConfig::default(), options)?;
         values.push(("uniformity".to_owned(), json!(value)));
     }
-    let spectrum = spectrum(rows)?;
-    let duplicates = duplicates(rows);
+    let duplicates = duplicates(rows, options)?;
     values.extend(pairs([
         ("effective_rank", json!(spectrum.effective_rank)),
         ("principal_fraction", json!(spectrum.principal_fraction(VARIANCE)?)),

@@ -4,9 +4,9 @@ use std::{sync::atomic::AtomicBool, time::Instant};
 
 use anyhow::bail;
 use crossbatch_retrieval::{
-    Bootstrap, Column, Confusion, Error, HardQuery, Ignore, Interval, MetricsConfig, Neighbours,
-    Options, Relation, Scores, Units, Vectors, confusions, nearest, nearest_sources, rank_sources,
-    worst_queries,
+    Bootstrap, Column, Confusion, Error, HardQuery, Ignore, Interval, Metric, MetricsConfig,
+    Neighbours, Options, Relation, Scores, Units, Vectors, confusions, nearest, nearest_sources,
+    rank_sources, worst_queries,
 };
 use crossbatch_train::{Metrics, Observer};
 
@@ -28,6 +28,8 @@ const SHOWN: usize = 10;
 pub(super) struct Measured {
     pub(super) scores: Scores,
     pub(super) intervals: Option<Vec<Interval>>,
+    /// Of the median rank.
+    pub(super) median: Option<Interval>,
     /// Label of each query, by the numbering that it shares with the gallery.
     pub(super) query_codes: Vec<u32>,
     pub(super) gallery_codes: Vec<u32>,
@@ -53,17 +55,32 @@ pub(super) fn measure(
     printer: &Printer,
     stop: &AtomicBool,
 ) -> anyhow::Result<Measured> {
-    let start = Instant::now();
     subject.labels()?;
-    let labels = subject.column("label")?;
-    let rules = rules(subject, args)?;
-    let within = subject.gallery.is_none();
-    post::check(&args.post, within)?;
+    post::check(&args.post, subject.gallery.is_none())?;
     // With each metric of each query.
     let held = 200 * subject.queries.len()
         + memory::held(&subject.queries)
         + subject.gallery.as_ref().map_or(0, memory::held);
-    let explained = |error| memory::explained(error, held);
+    let found = measure_within(subject, args, seed, printer, stop, held);
+    found.map_err(|error| match error.downcast::<Error>() {
+        Ok(error) => memory::explained(error, held),
+        Err(error) => error,
+    })
+}
+
+/// The same, beside `held` bytes.
+fn measure_within(
+    subject: &mut Subject,
+    args: &EvalArgs,
+    seed: Option<u64>,
+    printer: &Printer,
+    stop: &AtomicBool,
+    held: usize,
+) -> anyhow::Result<Measured> {
+    let start = Instant::now();
+    let labels = subject.column("label")?;
+    let rules = rules(subject, args)?;
+    let within = subject.gallery.is_none();
     let silent = Options::default().with_cancel(stop);
     let silent = Budget::new(args.memory_budget).limit(silent, held, subject.streams())?;
     let progress = |done, total| printer.progress("measuring", done, total);
@@ -73,17 +90,17 @@ pub(super) fn measure(
         let ignore = ignore(within, &rules);
         let relation = Relation::new(&labels[0], &labels[1]).ignoring(ignore.clone());
         let options = silent.with_progress(&progress);
-        let ranking = rank_sources(queries, gallery, subject.similarity, &relation, &options)
-            .map_err(explained)?;
+        let ranking = rank_sources(queries, gallery, subject.similarity, &relation, &options)?;
         let scores = Scores::of(&ranking, &config.metrics())?;
         let seconds = start.elapsed().as_secs_f64();
         let first = || nearest_sources(queries, gallery, subject.similarity, 1, &ignore, &silent);
-        let confused = confused(args, first, &labels).map_err(explained)?;
-        let intervals = intervals(args, &scores, &labels[0], seed)?;
+        let confused = confused(args, first, &labels)?;
+        let (intervals, median) = intervals(args, &scores, &labels[0], seed)?;
         let [query_codes, gallery_codes] = labels;
         return Ok(Measured {
             scores,
             intervals,
+            median,
             query_codes,
             gallery_codes,
             worst: None,
@@ -103,18 +120,22 @@ pub(super) fn measure(
     };
     let ignore = ignore(within, &rules);
     let relation = Relation::new(&labels[0], &labels[1]).ignoring(ignore.clone());
+    let before = sides.bytes();
     let sides = sides.apply(&args.post, args.learn_from.as_deref(), &ignore, &silent)?;
+    let silent = silent.less(sides.bytes().saturating_sub(before))?;
     let options = silent.with_progress(&progress);
-    let ranking = sides.rank(&args.post, &relation, &options).map_err(explained)?;
+    let ranking = sides.rank(&args.post, &relation, &options)?;
     let (queries, gallery) = (&sides.queries, sides.gallery());
     let scores = Scores::of(&ranking, &config.metrics())?;
     let seconds = start.elapsed().as_secs_f64();
 
-    let intervals = intervals(args, &scores, &labels[0], seed)?;
+    let (intervals, median) = intervals(args, &scores, &labels[0], seed)?;
     let worst = args
         .worst
         .map(|count| worst_queries(queries, gallery, &relation, &ranking, count, &silent));
     let worst = worst.transpose()?;
+    // What comes next has its memory.
+    drop(ranking);
     let neighbours = match (&args.sheet, &worst) {
         (Some(_), Some(worst)) => neighbours(queries, gallery, within, worst, &rules, &silent)?,
         _ => Vec::new(),
@@ -131,6 +152,7 @@ pub(super) fn measure(
     Ok(Measured {
         scores,
         intervals,
+        median,
         query_codes,
         gallery_codes,
         worst,
@@ -141,14 +163,19 @@ pub(super) fn measure(
     })
 }
 
-/// The intervals, where they are asked for.
+/// The intervals of the means and of the median rank, where they are asked for.
 fn intervals(
     args: &EvalArgs,
     scores: &Scores,
     labels: &[u32],
     seed: Option<u64>,
-) -> Result<Option<Vec<Interval>>, Error> {
-    args.ci.then(|| scores.intervals(Units::Classes(labels), &bootstrap(seed))).transpose()
+) -> Result<(Option<Vec<Interval>>, Option<Interval>), Error> {
+    if !args.ci {
+        return Ok((None, None));
+    }
+    let (units, bootstrap) = (Units::Classes(labels), bootstrap(seed));
+    let median = scores.median_interval(Metric::MeanRank, units, &bootstrap)?;
+    Ok((Some(scores.intervals(units, &bootstrap)?), median))
 }
 
 /// The classes taken for others most often by the `first` neighbours, where they are asked for.

@@ -21,7 +21,7 @@ use self::{
 };
 use super::{stop_on_ctrl_c, use_threads};
 use crate::{
-    args::{Common, EvalArgs},
+    args::{Common, EvalArgs, Format},
     output::Output,
     printer::Printer,
     sheet::{Frame, Layout, SIDE, Tile},
@@ -46,6 +46,23 @@ fn check(args: &EvalArgs) -> anyhow::Result<()> {
     if args.recall.contains(&0) {
         bail!("cannot use `--recall 0`; give numbers of at least 1");
     }
+    for (option, count) in [("--worst", args.worst), ("--confused", args.confused)] {
+        if count == Some(0) {
+            bail!("cannot use `{option} 0`; give a number of at least 1");
+        }
+    }
+    let files = args.inputs.iter().filter(|path| subject::is_file(path)).chain(&args.embeddings);
+    let files = files.chain(&args.labels).chain(&args.query_labels).chain(&args.gallery_labels);
+    let sides = args.query.iter().chain(&args.gallery).filter(|_| args.embeddings.is_none());
+    if let Some(path) = files.chain(sides).chain(&args.learn_from).find(|path| !path.exists()) {
+        bail!("there is no file {}", path.display());
+    }
+    let lists = [args.per_class, args.worst.is_some(), args.confused.is_some()];
+    if args.format == Format::Csv && lists.iter().filter(|given| **given).count() > 1 {
+        bail!(
+            "a CSV is one table; ask for one of --per-class, --worst and --confused, or for --format json"
+        );
+    }
     let subjects = args.inputs.len() + usize::from(args.embeddings.is_some());
     let one = [
         ("--sheet", args.sheet.is_some()),
@@ -62,6 +79,15 @@ fn check(args: &EvalArgs) -> anyhow::Result<()> {
         if args.worst.is_none() {
             bail!("`--sheet` draws the worst queries; say how many with --worst N");
         }
+    }
+    let runs = args.inputs.iter().any(|path| !subject::is_file(path));
+    let of_runs = [
+        ("--data", args.data.is_some()),
+        ("--weights", args.weights.is_some()),
+        ("--sheet", args.sheet.is_some()),
+    ];
+    if let Some((option, _)) = of_runs.iter().find(|(_, given)| *given && !runs) {
+        bail!("`{option}` is of a run; files of embeddings have no images and no network");
     }
     if let Some(path) = &args.save_embeddings {
         Output::new(path)?;

@@ -76,6 +76,11 @@ impl Sides {
         self.gallery.as_ref().unwrap_or(&self.queries)
     }
 
+    /// Bytes of the vectors.
+    pub(super) fn bytes(&self) -> usize {
+        self.queries.bytes() + self.gallery.as_ref().map_or(0, Vectors::bytes)
+    }
+
     /// Applies the steps that change vectors, in order.
     pub(super) fn apply(
         mut self,
@@ -84,15 +89,28 @@ impl Sides {
         ignore: &Ignore<'_>,
         options: &Options<'_>,
     ) -> anyhow::Result<Self> {
+        let before = self.bytes();
         for step in steps {
+            // What the vectors have grown by is no longer free.
+            let options = &options.less(self.bytes().saturating_sub(before))?;
             match step {
                 Step::Pca(config) => {
+                    let (dim, wanted) = (self.queries.dim(), config.components.unwrap_or(1));
+                    if wanted > dim {
+                        bail!(
+                            "`--post`: {wanted} components of vectors with {dim} numbers; give {dim} at most"
+                        );
+                    }
                     let pca = match learn_from {
-                        None => Pca::fit(self.gallery(), config)?,
-                        Some(path) => Pca::fit(&self.learnt(path)?, config)?,
+                        None => Pca::fit(self.gallery(), config, options)?,
+                        Some(path) => {
+                            let rows = self.learnt(path)?;
+                            Pca::fit(&rows, config, &options.less(rows.bytes())?)?
+                        }
                     };
-                    self.queries = pca.apply(&self.queries)?;
-                    self.gallery = self.gallery.map(|rows| pca.apply(&rows)).transpose()?;
+                    self.queries = pca.apply(&self.queries, options)?;
+                    let apply = |rows: Vectors| pca.apply(&rows, options);
+                    self.gallery = self.gallery.map(apply).transpose()?;
                 }
                 Step::Augment(expansion) => match &self.gallery {
                     None => self.queries = augment_database(&self.queries, expansion, options)?,

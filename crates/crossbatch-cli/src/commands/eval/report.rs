@@ -1,6 +1,5 @@
 //! A measured subject as a table, JSON or CSV.
 
-use anyhow::bail;
 use crossbatch_retrieval::{Interval, Metric, Scores, Similarity};
 use serde_json::{Map, Value, json};
 
@@ -122,6 +121,11 @@ impl Report<'_> {
                 object.insert(format!("{metric}_high"), json!(interval.high));
             }
         }
+        object.insert("median_rank".to_owned(), json!(scores.median(Metric::MeanRank)));
+        if let Some(interval) = &self.measured.median {
+            object.insert("median_rank_low".to_owned(), json!(interval.low));
+            object.insert("median_rank_high".to_owned(), json!(interval.high));
+        }
         object.extend(self.measured.extras.iter().flat_map(|extra| extra.values.iter().cloned()));
         let subject = self.subject;
         object.insert("queries".to_owned(), json!(scores.queries().len()));
@@ -218,10 +222,8 @@ impl Report<'_> {
             }
             [true, false, false] => records(&self.classes()?),
             [false, true, false] => records(&self.worst()),
-            [false, false, true] => records(&self.confused()),
-            _ => bail!(
-                "a CSV is one table; ask for one of --per-class, --worst and --confused, or for --format json"
-            ),
+            // No more than one list was let through.
+            _ => records(&self.confused()),
         }
     }
 

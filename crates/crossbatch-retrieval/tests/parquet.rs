@@ -1,0 +1,151 @@
+//! Parquet files of pyarrow, pandas, Polars and Hugging Face's datasets, and damaged ones.
+
+use std::path::{Path, PathBuf};
+
+use crossbatch_retrieval::{Embeddings, Labels, Similarity, Values};
+
+/// What `tests/golden/embeddings/parquet/make.py` writes into every file.
+const VECTORS: [f32; 15] =
+    [1.0, -2.0, 0.5, 0.0, 3.0, 4.0, -0.25, 8.0, 1.5, 2.0, 2.0, -16.0, 0.125, -1.0, 6.0];
+const TEXTS: [&str; 5] = ["pear", "apple", "pear", "plum", "äpfel"];
+
+fn golden(name: &str) -> PathBuf {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/embeddings/parquet");
+    folder.join(format!("{name}.parquet"))
+}
+
+fn read(name: &str) -> Embeddings {
+    Embeddings::read(&golden(name)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[track_caller]
+fn refused(name: &str, parts: &[&str]) {
+    let error = Embeddings::read(&golden(name)).unwrap_err().to_string();
+    for part in parts.iter().chain([&name]) {
+        assert!(error.contains(part), "no `{part}` in {error}");
+    }
+}
+
+#[test]
+fn every_codec_and_page_over_groups_of_rows() {
+    for name in [
+        "snappy",
+        "gzip",
+        "brotli",
+        "lz4",
+        "zstd",
+        "pages2",
+        "checksums",
+        "split",
+        "f64",
+        "f64_fixed",
+    ] {
+        let read = read(name);
+        assert_eq!((read.len(), read.dim()), (5, 3), "{name}");
+        assert_eq!(read.values(), &Values::F32(VECTORS.to_vec()), "{name}");
+        assert_eq!(read.labels(), Some(&Labels::from_text(TEXTS)), "{name}");
+        assert_eq!(read.name(3), "3.png", "{name}");
+    }
+    let cameras = Labels::from_integers([0, 1, 0, 1, 2]);
+    assert_eq!(read("zstd").column("camera"), Some(&cameras));
+    assert_eq!(read("pages2").column("camera"), Some(&cameras));
+}
+
+#[test]
+fn half_precision_is_kept() {
+    let halves = VECTORS.iter().map(|&value| half::f16::from_f32(value)).collect();
+    let halves = Values::F16(halves);
+    assert_eq!(read("f16").values(), &halves);
+    assert_eq!(read("f16_fixed").values(), &halves);
+}
+
+#[test]
+fn other_makers() {
+    for name in ["polars", "pandas", "datasets"] {
+        let read = read(name);
+        assert_eq!(read.values(), &Values::F32(VECTORS.to_vec()), "{name}");
+        assert_eq!(read.labels(), Some(&Labels::from_text(TEXTS)), "{name}");
+        assert_eq!(read.name(4), "4.png", "{name}");
+        assert_eq!(read.columns().count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn a_column_a_number() {
+    let read = read("numbered");
+    assert_eq!(read.values(), &Values::F32(VECTORS.to_vec()));
+    assert_eq!(read.labels(), Some(&Labels::from_integers([7, -3, 7, 1i64 << 40, 0])));
+    assert_eq!(read.columns().collect::<Vec<_>>(), ["camera"]);
+}
+
+/// Flags, large numbers, nulls; structures and floats beside the vectors are passed over.
+#[test]
+fn further_columns_of_every_kind() {
+    let read = read("odd");
+    assert_eq!(read.values(), &Values::F32(VECTORS.to_vec()));
+    assert_eq!(read.columns().collect::<Vec<_>>(), ["flag", "unsigned"]);
+    let flags = ["true", "false", "true", "", "false"];
+    assert_eq!(read.column("flag"), Some(&Labels::from_text(flags)));
+    let unsigned = ["18446744073709551615", "0", "", "1", "2"];
+    assert_eq!(read.column("unsigned"), Some(&Labels::from_text(unsigned)));
+    assert_eq!(read.similarity(), Some(Similarity::Dot));
+}
+
+#[test]
+fn labels_alone() {
+    let labels = |name: &str| Labels::read(&golden(name)).map_err(|error| error.to_string());
+    assert_eq!(labels("labels").unwrap(), Labels::from_text(TEXTS));
+    assert_eq!(labels("polars").unwrap(), Labels::from_text(TEXTS));
+    let error = labels("null_label").unwrap_err();
+    assert!(error.contains("`label`, row 1: no label"), "{error}");
+    let error = labels("odd").unwrap_err();
+    assert!(error.contains("no `label`") && error.contains("flag: booleans"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_used_is_named() {
+    refused("null_row", &["`embedding`, row 2", "null or an empty list", "leave the row out"]);
+    refused("empty_row", &["`embedding`, row 1", "null or an empty list"]);
+    refused("null_value", &["`embedding`, row 1", "value 1 of the list", "fill it"]);
+    refused("null_number", &["`e1`, row 1: null"]);
+    refused("ragged", &["`embedding`, row 2", "a list of 3 values", "expected 2"]);
+    refused("nan", &["`embedding`", "row 1 (b), column 1 is NaN"]);
+    refused("two_lists", &["a: lists of f32, b: lists of f32", "called `embeddings`"]);
+    refused("integers", &["no vectors among its columns (label: f64)", "lists of floats"]);
+    refused("float_label", &["`label`", "the values are f64", "astype"]);
+    refused("no_rows", &["no rows"]);
+}
+
+/// Every file, cut anywhere, is an error and nothing worse.
+#[test]
+fn truncated_files_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.parquet");
+    for name in ["zstd", "pages2", "polars", "numbered"] {
+        let bytes = fs_err::read(golden(name)).unwrap();
+        for length in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
+            fs_err::write(&path, &bytes[..length]).unwrap();
+            let error = Embeddings::read(&path).unwrap_err().to_string();
+            assert!(error.contains("cut.parquet") && error.contains("truncated"), "{error}");
+        }
+    }
+}
+
+/// Every byte of every file, changed: an answer or an error, never a panic.
+#[test]
+fn damaged_files_do_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.parquet");
+    for name in ["snappy", "pages2", "split", "odd"] {
+        let mut bytes = fs_err::read(golden(name)).unwrap();
+        for at in 0..bytes.len() {
+            for change in [0x01, 0x90] {
+                bytes[at] ^= change;
+                fs_err::write(&path, &bytes).unwrap();
+                let _ = (Embeddings::read(&path), Labels::read(&path));
+                bytes[at] ^= change;
+            }
+        }
+    }
+}

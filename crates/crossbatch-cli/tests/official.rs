@@ -10,6 +10,7 @@ use image::{Luma, RgbImage, buffer::ConvertBuffer};
 use serde_json::Value;
 
 use crate::support::{Outcome, cosine, crossbatch_in};
+use crate::verify::shared;
 
 /// A picture of 32 x 32 with these of its 16 squares white.
 fn squares(path: &Path, white: &[u32]) {
@@ -243,5 +244,24 @@ fn an_incomplete_official_list_is_refused_by_its_recipe() {
         let args = ["plan", recipe.to_str().unwrap(), "--data", ".", "--set", &kind];
         let expected = format!("`data.expected.classes = {classes}`");
         crossbatch_in(folder.path(), &args).fails_with(&[&expected]);
+    }
+}
+
+#[test]
+fn the_recipes_for_photographs_plan_on_their_packs() {
+    let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    for (name, classes) in [("cub127", 85), ("cars196_crops", 98), ("grocery81", 41)] {
+        let Some(data) = shared(name) else { return };
+        let recipe = recipes.join(format!("{name}.toml"));
+        let args = ["plan", "-q", recipe.to_str().unwrap(), "--data", data.to_str().unwrap()];
+        let outcome = crossbatch_in(Path::new("."), &[&args[..], &["--format", "json"]].concat());
+        // 1 where it does not fit this machine.
+        assert!(matches!(outcome.code, Some(0 | 1)), "{outcome:?}");
+        let plan: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        // ResNet-18 without its classifier, and a linear layer from 512 to 128.
+        assert_eq!(plan["parameters"], 11_176_512 + 512 * 128 + 128);
+        let trained = plan["training_classes"].as_u64().unwrap();
+        let held = (0.15 * f64::from(classes)).round() as u64;
+        assert!(trained.abs_diff(classes as u64 - held) <= 1, "{name}: {trained} of {classes}");
     }
 }

@@ -1,8 +1,9 @@
-//! The inner loop for narrow images: strips of outputs, each a vector of filters, held in registers.
+//! The inner loop over laid out images: strips of outputs, each a vector of filters, held in registers.
 //!
-//! A vector of neighbouring pixels ([`super::tile`]) wastes lanes where rows are short. Here the lanes are filters, and a
-//! strip is as many neighbouring pixels of a row as divide it well; a tap's pixel goes to all lanes. Kernel rows that lie in
-//! the padding are left out.
+//! A vector of neighbouring pixels would waste lanes where rows are short. Here the lanes are filters, and a strip is as
+//! many neighbouring pixels of a row as divide it well; a tap's pixel goes to all lanes. Kernel rows that lie in the padding
+//! are left out. Sums are taken over some channels at a time: the weights of these stay in the second-level cache while all
+//! strips pass, and sums of sums round less than one long one.
 
 // Loops by index over constant bounds are what the compiler unrolls into registers.
 #![allow(clippy::needless_range_loop)]

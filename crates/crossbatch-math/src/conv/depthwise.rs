@@ -11,7 +11,10 @@ mod masked;
 
 use super::shape::ConvShape;
 use crate::lanes::{Level, for_lanes, sum};
-use block::{Image, Rows, Strip, Sums, accumulate, accumulate_products, row_mask};
+use block::{
+    Plane, Rows, Strip, Sums, accumulate, accumulate_half_products, accumulate_halves,
+    accumulate_products, row_mask,
+};
 use masked::Masked;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -19,8 +22,8 @@ use std::mem::MaybeUninit;
 /// Elements of the widest vector.
 const WIDEST: usize = 16;
 
-/// Planes that one task computes at least.
-const TOGETHER: usize = 4;
+/// Planes that one task computes.
+const TOGETHER: usize = 8;
 
 /// Whether `block` has a kernel for this shape.
 fn fit(shape: &ConvShape) -> bool {
@@ -42,7 +45,8 @@ pub(super) fn forward(
         return any::forward(level, shape, input, weight, bias);
     }
     let padding = shape.padding.map(|padding| padding as isize);
-    let pass = Pass::new(level, shape.input, shape.output(), shape.kernel[0], shape.stride[0], padding);
+    let pass =
+        Pass::new(level, shape.input, shape.output(), shape.kernel[0], shape.stride[0], padding);
     let arranged = arrange(weight, shape.kernel[0], |tap| tap);
     pass.run(level, shape.channels, input, &arranged, bias, shape.output_len())
 }
@@ -127,19 +131,25 @@ impl Pass {
         let width = result[1];
         let grouped = stride == 1 && source[1] == width && 2 * width <= lanes && result[0] > 1;
         let group = if grouped { 2 } else { 1 };
-        let mut strips = Vec::with_capacity(width.div_ceil(lanes));
-        for first in (0..width).step_by(lanes) {
-            let columns: Vec<usize> = (0..group).flat_map(|_| first..width.min(first + lanes)).collect();
-            let taps = (0..kernel as isize).map(|tap| {
-                let offset = tap - columns_padding;
-                let inside = |column: &usize| {
-                    (0..source[1] as isize).contains(&((column * stride) as isize + offset))
+        // With a stride of 2 all taps of a row's strip read from the same two vectors.
+        let most = if stride == 2 { lanes - (kernel - 1) / 2 } else { lanes };
+        let mut strips = Vec::with_capacity(width.div_ceil(most));
+        for first in (0..width).step_by(most) {
+            let own = first..width.min(first + most);
+            let offset = |tap: isize| (first * stride) as isize + tap - columns_padding;
+            let inside = |column: isize| (0..source[1] as isize).contains(&column);
+            let taps = if stride == 2 {
+                let columns = 0..(2 * (own.len() - 1) + kernel) as isize;
+                vec![(offset(0), bits(columns.map(|column| inside(offset(column)))))]
+            } else {
+                let tap = |tap| {
+                    let columns = (0..group).flat_map(|_| 0..own.len() as isize);
+                    (offset(tap), bits(columns.map(|column| inside(offset(tap) + column))))
                 };
-                let mask = bits(columns.iter().map(inside), stride);
-                ((first * stride) as isize + offset, mask)
-            });
-            let store = bits(columns.iter().map(|_| true), 1);
-            strips.push(Strip { first, store, taps: taps.collect() });
+                (0..kernel as isize).map(tap).collect()
+            };
+            let store = bits((0..group * own.len()).map(|_| true));
+            strips.push(Strip { first, store, taps });
         }
         let groups = result[0].div_ceil(group);
         let block = block_of(groups);
@@ -159,25 +169,40 @@ impl Pass {
         bias: Option<&[f32]>,
         len: usize,
     ) -> Vec<f32> {
-        let area = self.source[0] * self.source[1];
-        let taps = self.kernel * self.kernel;
-        fresh(len, self.result[0] * self.result[1], |image, result| {
-            let channel = image % channels;
-            let source = &input[image * area..][..area];
-            let weights = &weights[channel * taps..][..taps];
-            let bias = bias.map_or(0.0, |bias| bias[channel]);
-            let pass = self;
-            for_lanes!(level, convolve(pass: &Pass, source: &[f32], weights: &[f32], bias: f32, result: &mut [MaybeUninit<f32>]));
+        let pass = self;
+        let task = &Task { input, weights, bias, channels };
+        fresh(len, self.result[0] * self.result[1], |plane, result| {
+            for_lanes!(level, convolve(pass: &Pass, task: &Task<'_>, plane: usize, result: &mut [MaybeUninit<f32>]));
         })
     }
 
-    fn image<'a>(&self, pixels: &'a [f32]) -> Image<'a> {
-        assert_eq!(pixels.len(), self.source[0] * self.source[1]);
-        Image { pixels, width: self.source[1] }
+    /// A plane of `input`.
+    fn plane<'a>(&self, input: &'a [f32], at: usize) -> Plane<'a> {
+        let area = self.source[0] * self.source[1];
+        Plane { pixels: &input[at * area..][..area], width: self.source[1] }
     }
 }
 
-/// `len` elements, of which `write` writes each one of `plane`.
+/// What a convolution of planes reads.
+struct Task<'a> {
+    input: &'a [f32],
+    /// Each channel's, column by column.
+    weights: &'a [f32],
+    bias: Option<&'a [f32]>,
+    channels: usize,
+}
+
+impl Task<'_> {
+    /// The weights and the bias of a plane.
+    fn of(&self, plane: usize, kernel: usize) -> (&[f32], f32) {
+        let channel = plane % self.channels;
+        let taps = kernel * kernel;
+        let bias = self.bias.map_or(0.0, |bias| bias[channel]);
+        (&self.weights[channel * taps..][..taps], bias)
+    }
+}
+
+/// `len` elements, of which `write` writes some whole planes from the one that it is told on, element by element.
 #[allow(unsafe_code)]
 fn fresh(
     len: usize,
@@ -186,10 +211,9 @@ fn fresh(
 ) -> Vec<f32> {
     let mut result = Vec::with_capacity(len);
     result.spare_capacity_mut()[..len]
-        .par_chunks_exact_mut(plane.max(1))
-        .with_min_len(TOGETHER)
+        .par_chunks_mut(plane.max(1) * TOGETHER)
         .enumerate()
-        .for_each(|(image, plane)| write(image, plane));
+        .for_each(|(at, planes)| write(at * TOGETHER, planes));
     // SAFETY: the planes cover the length, and each was written from its first to its last element.
     unsafe { result.set_len(len) };
     result
@@ -201,9 +225,9 @@ fn block_of(groups: usize) -> usize {
     if cost(4) < cost(7) { 4 } else { 7 }
 }
 
-/// One bit an element, `step` places apart.
-fn bits(elements: impl Iterator<Item = bool>, step: usize) -> u32 {
-    elements.enumerate().map(|(at, set)| u32::from(set) << (at * step)).sum()
+/// One bit an element, the first one lowest.
+fn bits(elements: impl Iterator<Item = bool>) -> u32 {
+    elements.enumerate().map(|(at, set)| u32::from(set) << at).sum()
 }
 
 /// Calls `$function` for the constants kernel rows, groups a block, row step and column step of `$pass`.
@@ -229,38 +253,48 @@ macro_rules! by_shape {
 #[inline(always)]
 fn convolve<L: Masked>(
     pass: &Pass,
-    source: &[f32],
-    weights: &[f32],
-    bias: f32,
+    task: &Task<'_>,
+    plane: usize,
     result: &mut [MaybeUninit<f32>],
 ) {
-    by_shape!(pass, convolve_blocks::<L>(pass, source, weights, bias, result));
+    by_shape!(pass, convolve_planes::<L>(pass, task, plane, result));
 }
 
 #[inline(always)]
 #[allow(unsafe_code)]
-fn convolve_blocks<L: Masked, const K: usize, const R: usize, const G: usize, const S: usize>(
+fn convolve_planes<L: Masked, const K: usize, const R: usize, const G: usize, const S: usize>(
     pass: &Pass,
-    source: &[f32],
-    weights: &[f32],
-    bias: f32,
+    task: &Task<'_>,
+    first: usize,
     result: &mut [MaybeUninit<f32>],
 ) {
     let [height, width] = pass.result;
-    assert_eq!(result.len(), height * width);
-    let image = pass.image(source);
-    for (group, rows) in (0..).step_by(R).zip(&pass.blocks) {
-        for strip in &pass.strips {
-            // SAFETY: the level was detected; masks keep reads inside the image, writes inside the result.
-            unsafe {
-                let mut sums = [L::splat(bias); R];
-                accumulate::<L, K, R, G, S>(&mut sums, &image, rows, &strip.taps, weights);
-                for (place, sums) in sums.iter().enumerate() {
-                    let row = (group + place) * pass.group;
-                    let mask = strip.store & row_mask(row as isize, pass.group, height, width);
-                    if mask != 0 {
-                        let to = result.as_mut_ptr().add(row * width + strip.first);
-                        sums.store_masked(to.cast(), mask);
+    for (after, result) in result.chunks_exact_mut(height * width).enumerate() {
+        let plane = pass.plane(task.input, first + after);
+        let (weights, bias) = task.of(first + after, K);
+        for (group, rows) in (0..).step_by(R).zip(&pass.blocks) {
+            for strip in &pass.strips {
+                // SAFETY: the level was detected; masks keep reads inside the plane, writes inside the result.
+                unsafe {
+                    let mut sums = [L::splat(bias); R];
+                    if S == 1 {
+                        accumulate::<L, K, R, G>(&mut sums, &plane, rows, &strip.taps, weights);
+                    } else {
+                        accumulate_halves::<L, K, R>(
+                            &mut sums,
+                            &plane,
+                            rows,
+                            strip.taps[0],
+                            weights,
+                        );
+                    }
+                    for (place, sums) in sums.iter().enumerate() {
+                        let row = (group + place) * pass.group;
+                        let mask = strip.store & row_mask(row as isize, pass.group, height, width);
+                        if mask != 0 {
+                            let to = result.as_mut_ptr().add(row * width + strip.first);
+                            sums.store_masked(to.cast(), mask);
+                        }
                     }
                 }
             }
@@ -298,8 +332,7 @@ fn product_blocks<L: Masked, const K: usize, const R: usize, const G: usize, con
     let mut sums: Sums = [[0.0; WIDEST]; 49];
     for image in 0..images.batch {
         let plane = image * images.channels + channel;
-        let area = pass.source[0] * pass.source[1];
-        let source = pass.image(&images.input[plane * area..][..area]);
+        let source = pass.plane(images.input, plane);
         let gradient = &images.gradient[plane * height * width..][..height * width];
         for (group, rows) in (0..).step_by(R).zip(&pass.blocks) {
             for strip in &pass.strips {
@@ -314,7 +347,23 @@ fn product_blocks<L: Masked, const K: usize, const R: usize, const G: usize, con
                             *factor = L::load_masked(from, mask);
                         }
                     }
-                    accumulate_products::<L, K, R, G, S>(&mut sums, &factors, &source, rows, &strip.taps);
+                    if S == 1 {
+                        accumulate_products::<L, K, R, G>(
+                            &mut sums,
+                            &factors,
+                            &source,
+                            rows,
+                            &strip.taps,
+                        );
+                    } else {
+                        accumulate_half_products::<L, K, R>(
+                            &mut sums,
+                            &factors,
+                            &source,
+                            rows,
+                            strip.taps[0],
+                        );
+                    }
                 }
             }
         }
@@ -345,13 +394,12 @@ fn spread(level: Level, shape: &ConvShape, gradient: &[f32], weight: &[f32]) -> 
                 .map(|tap| {
                     let from = first as isize + columns.first + tap;
                     let inside = |lane| (0..source[1] as isize).contains(&(from + lane));
-                    (from, bits((0..count as isize).map(inside), 1))
+                    (from, bits((0..count as isize).map(inside)))
                 })
                 .collect()
         });
-        let stores = [0, lanes].map(|later| {
-            bits((0..lanes).map(|lane| 2 * first + later + lane < width), 1)
-        });
+        let stores =
+            [0, lanes].map(|later| bits((0..lanes).map(|lane| 2 * first + later + lane < width)));
         strips.push(Pairs { first: 2 * first, stores, taps });
     }
     let strips = &strips;
@@ -367,12 +415,15 @@ fn spread(level: Level, shape: &ConvShape, gradient: &[f32], weight: &[f32]) -> 
         }
     }
     let area = source[0] * source[1];
-    fresh(shape.input_len(), height * width, |plane, result| {
-        let weights = &arranged[plane % shape.channels * kernel * kernel..][..kernel * kernel];
-        let pixels = &gradient[plane * area..][..area];
-        let image = &Image { pixels, width: source[1] };
-        let columns = width;
-        for_lanes!(level, spread_plane(image: &Image<'_>, rows: &[Parity; 2], blocks: &[Vec<Rows>; 2], strips: &[Pairs], weights: &[f32], columns: usize, result: &mut [MaybeUninit<f32>]));
+    fresh(shape.input_len(), height * width, |first, result| {
+        for (after, result) in result.chunks_exact_mut(height * width).enumerate() {
+            let plane = first + after;
+            let weights = &arranged[plane % shape.channels * kernel * kernel..][..kernel * kernel];
+            let pixels = &gradient[plane * area..][..area];
+            let image = &Plane { pixels, width: source[1] };
+            let columns = width;
+            for_lanes!(level, spread_plane(image: &Plane<'_>, rows: &[Parity; 2], blocks: &[Vec<Rows>; 2], strips: &[Pairs], weights: &[f32], columns: usize, result: &mut [MaybeUninit<f32>]));
+        }
     })
 }
 
@@ -417,7 +468,7 @@ struct Pairs {
 
 #[inline(always)]
 fn spread_plane<L: Masked>(
-    image: &Image<'_>,
+    image: &Plane<'_>,
     rows: &[Parity; 2],
     blocks: &[Vec<Rows>; 2],
     strips: &[Pairs],
@@ -434,14 +485,30 @@ fn spread_plane<L: Masked>(
         let count = (height - rows.odd).div_ceil(2);
         let small = block_of(count) == 4;
         match (rows.count, small) {
-            (1, true) => spread_rows::<L, 1, 4>(image, rows, blocks, strips, weights, columns, result),
-            (2, true) => spread_rows::<L, 2, 4>(image, rows, blocks, strips, weights, columns, result),
-            (3, true) => spread_rows::<L, 3, 4>(image, rows, blocks, strips, weights, columns, result),
-            (4, true) => spread_rows::<L, 4, 4>(image, rows, blocks, strips, weights, columns, result),
-            (1, false) => spread_rows::<L, 1, 7>(image, rows, blocks, strips, weights, columns, result),
-            (2, false) => spread_rows::<L, 2, 7>(image, rows, blocks, strips, weights, columns, result),
-            (3, false) => spread_rows::<L, 3, 7>(image, rows, blocks, strips, weights, columns, result),
-            (4, false) => spread_rows::<L, 4, 7>(image, rows, blocks, strips, weights, columns, result),
+            (1, true) => {
+                spread_rows::<L, 1, 4>(image, rows, blocks, strips, weights, columns, result)
+            }
+            (2, true) => {
+                spread_rows::<L, 2, 4>(image, rows, blocks, strips, weights, columns, result)
+            }
+            (3, true) => {
+                spread_rows::<L, 3, 4>(image, rows, blocks, strips, weights, columns, result)
+            }
+            (4, true) => {
+                spread_rows::<L, 4, 4>(image, rows, blocks, strips, weights, columns, result)
+            }
+            (1, false) => {
+                spread_rows::<L, 1, 7>(image, rows, blocks, strips, weights, columns, result)
+            }
+            (2, false) => {
+                spread_rows::<L, 2, 7>(image, rows, blocks, strips, weights, columns, result)
+            }
+            (3, false) => {
+                spread_rows::<L, 3, 7>(image, rows, blocks, strips, weights, columns, result)
+            }
+            (4, false) => {
+                spread_rows::<L, 4, 7>(image, rows, blocks, strips, weights, columns, result)
+            }
             other => unreachable!("no kernel for {other:?}"),
         }
     }
@@ -450,7 +517,7 @@ fn spread_plane<L: Masked>(
 #[inline(always)]
 #[allow(unsafe_code)]
 fn spread_rows<L: Masked, const K: usize, const R: usize>(
-    image: &Image<'_>,
+    image: &Plane<'_>,
     rows: &Parity,
     blocks: &[Rows],
     strips: &[Pairs],
@@ -466,10 +533,11 @@ fn spread_rows<L: Masked, const K: usize, const R: usize>(
             // SAFETY: the level was detected; masks keep reads inside the image and writes inside the result.
             unsafe {
                 let mut evens = [L::splat(0.0); R];
-                accumulate::<L, K, R, 1, 1>(&mut evens, image, reads, &strip.taps[0], even);
+                accumulate::<L, K, R, 1>(&mut evens, image, reads, &strip.taps[0], even);
                 let mut odds = [L::splat(0.0); R];
-                accumulate::<L, K, R, 1, 1>(&mut odds, image, reads, &strip.taps[1], odd);
-                for (place, (even, odd)) in evens.iter().zip(&odds).enumerate().take(count - first) {
+                accumulate::<L, K, R, 1>(&mut odds, image, reads, &strip.taps[1], odd);
+                for (place, (even, odd)) in evens.iter().zip(&odds).enumerate().take(count - first)
+                {
                     let row = 2 * (first + place) + rows.odd;
                     let to = result.as_mut_ptr().add(row * columns + strip.first).cast::<f32>();
                     let (near, far) = even.interleave(*odd);

@@ -4,9 +4,17 @@ use super::WIDEST;
 use super::masked::Masked;
 
 /// A plane that is read.
-pub(super) struct Image<'a> {
+pub(super) struct Plane<'a> {
     pub(super) pixels: &'a [f32],
     pub(super) width: usize,
+}
+
+impl Plane<'_> {
+    /// A place in it, or outside.
+    #[inline(always)]
+    fn at(&self, row: isize, column: isize) -> *const f32 {
+        self.pixels.as_ptr().wrapping_offset(row * self.width as isize + column)
+    }
 }
 
 /// The most rows that a block reads: seven results two apart under seven taps.
@@ -43,7 +51,8 @@ pub(super) struct Strip {
     pub(super) first: usize,
     /// The elements of a vector that there are.
     pub(super) store: u32,
-    /// For each of the kernel's columns: where it reads in a row, and which elements lie inside the image.
+    /// Where each of the kernel's columns reads in a row, and which elements of the vector lie inside the image. With a
+    /// stride of 2 where the first of them does, and which elements of two vectors do.
     pub(super) taps: Vec<(isize, u32)>,
 }
 
@@ -68,28 +77,20 @@ macro_rules! for_results {
 ///
 /// # Safety
 ///
-/// The CPU must have the instructions of `L`, and the taps' masks must be those of the image's columns: the elements
-/// of a vector, `S` apart, whose columns lie inside it.
+/// The CPU must have the instructions of `L`, and the taps' and rows' masks must be those of the plane.
 #[inline(always)]
 #[allow(unsafe_code)]
-pub(super) unsafe fn accumulate<
-    L: Masked,
-    const K: usize,
-    const R: usize,
-    const G: usize,
-    const S: usize,
->(
+pub(super) unsafe fn accumulate<L: Masked, const K: usize, const R: usize, const G: usize>(
     sums: &mut [L; R],
-    image: &Image<'_>,
+    plane: &Plane<'_>,
     rows: &Rows,
     taps: &[(isize, u32)],
     weights: &[f32],
 ) {
     let mut own = *sums;
-    let first = image.pixels.as_ptr().wrapping_offset(rows.first * image.width as isize);
     for ((offset, mask), weights) in taps.iter().zip(weights.chunks_exact(K)) {
-        let from = first.wrapping_offset(*offset);
-        // SAFETY: the caller vouches for the instructions and the columns; the rows' masks are the image's.
+        let from = plane.at(rows.first, *offset);
+        // SAFETY: the caller vouches for the instructions and the masks.
         unsafe {
             let weights: [L; K] = std::array::from_fn(|row| L::splat(weights[row]));
             macro_rules! add {
@@ -109,14 +110,63 @@ pub(super) unsafe fn accumulate<
                     $(
                         let inside = mask & rows.masks[$row];
                         if $row < (R - 1) * G + K && inside != 0 {
-                            let at = from.wrapping_add($row * image.width);
-                            for_results!(add, $row)(&mut own, load::<L, S>(at, inside));
+                            let at = from.wrapping_add($row * plane.width);
+                            for_results!(add, $row)(&mut own, L::load_masked(at, inside));
                         }
                     )*
                 };
             }
             for_rows!(row);
         }
+    }
+    *sums = own;
+}
+
+/// As [`accumulate`] for a stride of 2: a row's columns are read once, and each tap picks every second one of them.
+///
+/// # Safety
+///
+/// As [`accumulate`]; `mask` has a bit for each of two vectors' columns.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub(super) unsafe fn accumulate_halves<L: Masked, const K: usize, const R: usize>(
+    sums: &mut [L; R],
+    plane: &Plane<'_>,
+    rows: &Rows,
+    (offset, mask): (isize, u32),
+    weights: &[f32],
+) {
+    let mut own = *sums;
+    let from = plane.at(rows.first, offset);
+    assert!(weights.len() >= K * K);
+    // SAFETY: the caller vouches for the instructions and the masks.
+    unsafe {
+        macro_rules! add {
+            ($row:literal: $($result:literal)*) => {
+                |sums: &mut [L; R], columns: &[L; K]| {
+                    $(
+                        if $result < R && $row >= 2 * $result && $row - 2 * $result < K {
+                            for column in 0..K {
+                                let weight = L::splat(weights[column * K + $row - 2 * $result]);
+                                sums[$result] = sums[$result].add_product(columns[column], weight);
+                            }
+                        }
+                    )*
+                }
+            };
+        }
+        macro_rules! row {
+            ($($row:literal)*) => {
+                $(
+                    let inside = mask & rows.masks[$row];
+                    if $row < (R - 1) * 2 + K && inside != 0 {
+                        let columns = halves::<L, K>(from.wrapping_add($row * plane.width), inside);
+                        for_results!(add, $row)(&mut own, &columns);
+                    }
+                )*
+            };
+        }
+        for_rows!(row);
     }
     *sums = own;
 }
@@ -133,20 +183,17 @@ pub(super) unsafe fn accumulate_products<
     const K: usize,
     const R: usize,
     const G: usize,
-    const S: usize,
 >(
     sums: &mut Sums,
     factors: &[L; R],
-    image: &Image<'_>,
+    plane: &Plane<'_>,
     rows: &Rows,
     taps: &[(isize, u32)],
 ) {
     let factors = *factors;
-    let first = image.pixels.as_ptr().wrapping_offset(rows.first * image.width as isize);
     for ((offset, mask), places) in taps.iter().zip(sums.chunks_exact_mut(K)) {
-        let from = first.wrapping_offset(*offset);
-        // SAFETY: the caller vouches for the instructions and the columns; the rows' masks are the image's, and a place
-        // holds the widest vector.
+        let from = plane.at(rows.first, *offset);
+        // SAFETY: the caller vouches for the instructions and the masks, and a place holds the widest vector.
         unsafe {
             let mut own: [L; K] = std::array::from_fn(|row| L::load(places[row].as_ptr()));
             macro_rules! add {
@@ -166,8 +213,8 @@ pub(super) unsafe fn accumulate_products<
                     $(
                         let inside = mask & rows.masks[$row];
                         if $row < (R - 1) * G + K && inside != 0 {
-                            let at = from.wrapping_add($row * image.width);
-                            for_results!(add, $row)(&mut own, load::<L, S>(at, inside));
+                            let at = from.wrapping_add($row * plane.width);
+                            for_results!(add, $row)(&mut own, L::load_masked(at, inside));
                         }
                     )*
                 };
@@ -180,14 +227,78 @@ pub(super) unsafe fn accumulate_products<
     }
 }
 
-/// Every `S`-th element from `at` on whose bit is set, zeros for the others.
+/// As [`accumulate_products`] for a stride of 2.
 ///
 /// # Safety
 ///
-/// The CPU must have the instructions of `L`, and elements whose bit is set must be valid.
+/// As [`accumulate_halves`].
 #[inline(always)]
 #[allow(unsafe_code)]
-unsafe fn load<L: Masked, const S: usize>(at: *const f32, mask: u32) -> L {
+pub(super) unsafe fn accumulate_half_products<L: Masked, const K: usize, const R: usize>(
+    sums: &mut Sums,
+    factors: &[L; R],
+    plane: &Plane<'_>,
+    rows: &Rows,
+    (offset, mask): (isize, u32),
+) {
+    let factors = *factors;
+    let from = plane.at(rows.first, offset);
+    // SAFETY: the caller vouches for the instructions and the masks, and a place holds the widest vector.
+    unsafe {
+        let mut own: [[L; K]; K] = std::array::from_fn(|column| {
+            std::array::from_fn(|row| L::load(sums[column * K + row].as_ptr()))
+        });
+        macro_rules! add {
+            ($row:literal: $($result:literal)*) => {
+                |own: &mut [[L; K]; K], columns: &[L; K]| {
+                    $(
+                        if $result < R && $row >= 2 * $result && $row - 2 * $result < K {
+                            let tap = $row - 2 * $result;
+                            for column in 0..K {
+                                own[column][tap] =
+                                    own[column][tap].add_product(columns[column], factors[$result]);
+                            }
+                        }
+                    )*
+                }
+            };
+        }
+        macro_rules! row {
+            ($($row:literal)*) => {
+                $(
+                    let inside = mask & rows.masks[$row];
+                    if $row < (R - 1) * 2 + K && inside != 0 {
+                        let columns = halves::<L, K>(from.wrapping_add($row * plane.width), inside);
+                        for_results!(add, $row)(&mut own, &columns);
+                    }
+                )*
+            };
+        }
+        for_rows!(row);
+        for (own, places) in own.iter().zip(sums.chunks_exact_mut(K)) {
+            for (own, place) in own.iter().zip(places) {
+                own.store(place.as_mut_ptr());
+            }
+        }
+    }
+}
+
+/// Every second column from each of `K` neighbouring ones on.
+///
+/// # Safety
+///
+/// As [`accumulate_halves`].
+#[inline(always)]
+#[allow(unsafe_code)]
+unsafe fn halves<L: Masked, const K: usize>(at: *const f32, mask: u32) -> [L; K] {
     // SAFETY: as the caller's.
-    unsafe { if S == 1 { L::load_masked(at, mask) } else { L::load_evens(at, mask) } }
+    unsafe {
+        let near = L::load_masked(at, mask & ((1 << L::LANES) - 1));
+        let rest = mask >> L::LANES;
+        let far = match rest {
+            0 => L::splat(0.0),
+            _ => L::load_masked(at.wrapping_add(L::LANES), rest),
+        };
+        std::array::from_fn(|first| L::every_second(near, far, first))
+    }
 }

@@ -12,8 +12,8 @@ use crate::lanes::{Arithmetic, Lanes, Portable};
 pub(super) unsafe trait Masked: Arithmetic {
     /// The elements of a vector whose bits are set, zeros for the others.
     unsafe fn load_masked(from: *const f32, mask: u32) -> Self;
-    /// The even elements of two vectors' length, where their bits are set, zeros for the others. No odd bit is set.
-    unsafe fn load_evens(from: *const f32, mask: u32) -> Self;
+    /// Elements `first`, `first + 2`, `first + 4`, … of `near` and `far` behind it; anything where they end.
+    unsafe fn every_second(near: Self, far: Self, first: usize) -> Self;
     /// Writes the elements whose bits are set.
     unsafe fn store_masked(self, to: *mut f32, mask: u32);
     /// `self` and `other` in turns, in two vectors.
@@ -40,14 +40,14 @@ unsafe impl Masked for Portable {
         }
     }
     #[inline(always)]
-    unsafe fn load_evens(from: *const f32, mask: u32) -> Self {
-        // SAFETY: the caller's elements are valid.
+    unsafe fn every_second(near: Self, far: Self, first: usize) -> Self {
+        // SAFETY: the arrays hold as many elements as are read and written.
         unsafe {
-            let mut values = [0.0; 8];
+            let (mut both, mut values) = ([0.0; 16], [0.0; 8]);
+            near.store(both.as_mut_ptr());
+            far.store(both.as_mut_ptr().add(8));
             for (lane, value) in values.iter_mut().enumerate() {
-                if mask >> (2 * lane) & 1 == 1 {
-                    *value = from.wrapping_add(2 * lane).read();
-                }
+                *value = both[(first + 2 * lane) % 16];
             }
             Self::load(values.as_ptr())
         }
@@ -116,14 +116,22 @@ mod x86 {
             }
         }
         #[inline(always)]
-        unsafe fn load_evens(from: *const f32, mask: u32) -> Self {
-            // SAFETY: the caller vouches for AVX2 and the elements.
+        unsafe fn every_second(near: Self, far: Self, first: usize) -> Self {
+            // SAFETY: the caller vouches for AVX2.
             unsafe {
-                let near = _mm256_maskload_ps(from, spread(mask & 0xff));
-                let far = _mm256_maskload_ps(from.wrapping_add(8), spread(mask >> 8 & 0xff));
-                // Quarters: near 0 2, far 0 2, near 4 6, far 4 6.
-                let mixed = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(near, far));
-                Self(_mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(mixed)))
+                // Quarters: near 0 2, far 0 2, near 4 6, far 4 6, or one further each.
+                let mixed = if first.is_multiple_of(2) {
+                    _mm256_shuffle_ps::<0b10_00_10_00>(near.0, far.0)
+                } else {
+                    _mm256_shuffle_ps::<0b11_01_11_01>(near.0, far.0)
+                };
+                let order = match first / 2 {
+                    0 => _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7),
+                    1 => _mm256_setr_epi32(1, 4, 5, 2, 3, 6, 7, 7),
+                    2 => _mm256_setr_epi32(4, 5, 2, 3, 6, 7, 7, 7),
+                    _ => _mm256_setr_epi32(5, 2, 3, 6, 7, 7, 7, 7),
+                };
+                Self(_mm256_permutevar8x32_ps(mixed, order))
             }
         }
         #[inline(always)]
@@ -159,13 +167,13 @@ mod x86 {
             Self(unsafe { _mm512_maskz_loadu_ps(mask as __mmask16, from) })
         }
         #[inline(always)]
-        unsafe fn load_evens(from: *const f32, mask: u32) -> Self {
-            // SAFETY: the caller vouches for AVX-512F and the elements.
+        unsafe fn every_second(near: Self, far: Self, first: usize) -> Self {
+            // SAFETY: the caller vouches for AVX-512F.
             unsafe {
-                let near = _mm512_maskz_loadu_ps(mask as __mmask16, from);
-                let far = _mm512_maskz_loadu_ps((mask >> 16) as __mmask16, from.wrapping_add(16));
-                let evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-                Self(_mm512_permutex2var_ps(near, evens, far))
+                let evens =
+                    _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+                let order = _mm512_add_epi32(evens, _mm512_set1_epi32(first as i32));
+                Self(_mm512_permutex2var_ps(near.0, order, far.0))
             }
         }
         #[inline(always)]
@@ -178,7 +186,8 @@ mod x86 {
             // SAFETY: the caller vouches for AVX-512F.
             unsafe {
                 let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-                let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+                let high =
+                    _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
                 (
                     Self(_mm512_permutex2var_ps(self.0, low, other.0)),
                     Self(_mm512_permutex2var_ps(self.0, high, other.0)),

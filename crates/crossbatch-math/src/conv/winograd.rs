@@ -38,6 +38,9 @@ const LEAST: usize = 192;
 /// Transformed elements of the weight gradient that are in memory at a time.
 const GROUP: usize = 2 * 1024 * 1024;
 
+/// Channels up to which the forward pass of training is as exact as by plain sums.
+const MOST_CHANNELS: usize = 256;
+
 /// Whether the products that are saved outweigh the transforms and the tiles too many.
 pub(super) fn fit(shape: &ConvShape) -> bool {
     let possible = shape.kernel == [3, 3]
@@ -51,6 +54,13 @@ pub(super) fn fit(shape: &ConvShape) -> bool {
     let [rows, columns] = shape.output();
     let computed = POINTS * rows.div_ceil(2) * columns.div_ceil(2);
     9 * rows * columns * 10 >= computed * 13
+}
+
+/// As [`fit`], without the sums so long that the rounded kernels show: with 512 channels the running means at the end of
+/// ResNet-18 were off by 3.3 times PyTorch's own error, with 256 all statistics and gradients of every backbone are as
+/// close as with plain sums.
+pub(super) fn fit_training(shape: &ConvShape) -> bool {
+    fit(shape) && shape.channels <= MOST_CHANNELS
 }
 
 /// Some rows of tiles of some images.

@@ -108,7 +108,7 @@ fn in_shop_queries_search_its_gallery() {
     let args = ["embed", "run", "set/img", "-o", "e.safetensors"];
     crossbatch_in(folder.path(), &args).ok();
     let (names, rows) = embeddings(&folder.path().join("e.safetensors"));
-    let row_of = |row| {
+    let row_of = |row: &(u32, &str, &str, &[u32])| {
         let path = inshop_path(row);
         let place = names.iter().position(|name| path.ends_with(name)).unwrap();
         &rows[place]

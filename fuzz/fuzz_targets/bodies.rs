@@ -2,8 +2,11 @@
 
 use crossbatch_data::{Columns, DataConfig, Kind, VerifyConfig, open, verify};
 
+/// Files by name, with their text.
+type Files = &'static [(&'static str, &'static str)];
+
 /// The kind, the list under test, and what must lie beside it.
-const LISTS: [(Kind, &str, &[(&str, &str)]); 9] = [
+const LISTS: [(Kind, &str, Files); 9] = [
     (Kind::List, "list.txt", &[]),
     (Kind::List, "list.tsv", &[]),
     (Kind::List, "list.csv", &[]),

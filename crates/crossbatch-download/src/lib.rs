@@ -6,6 +6,8 @@
 //! a file that is there already is still checked.
 
 mod error;
+// Without HTTP nothing is ever written to a part.
+#[cfg_attr(not(feature = "http"), allow(dead_code))]
 mod part;
 #[cfg(feature = "http")]
 mod transfer;

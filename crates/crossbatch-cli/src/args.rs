@@ -152,6 +152,9 @@ pub(crate) struct EvalArgs {
     /// Other data than the run's; measured as the run's would be
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
+    /// Set a key of the run's [data], such as data.subset=large or data.protocol=one-gallery; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", conflicts_with_all = ["embeddings", "query"])]
+    pub(crate) set: Vec<String>,
     /// Which weights of a run [default: the recipe's train.report]
     #[arg(long, value_enum)]
     pub(crate) weights: Option<Weights>,

@@ -219,6 +219,8 @@ fn vehicle_id_has_three_test_lists_and_two_protocols() {
     );
     let (medium, table) = eval(&["data.subset=medium", one]);
     assert_eq!(medium["queries"], 6);
+    let other = crossbatch_in(folder.path(), &["eval", "run", "--set", "steps=9"]);
+    other.fails_with(&["steps=9", "[data]"]);
     assert!(table.contains("6 queries, 3 in the gallery, one draw of it"), "{table}");
 }
 
@@ -235,7 +237,7 @@ fn an_incomplete_official_list_is_refused_by_its_recipe() {
     fs_err::write(folder.path().join("Ebay_test.txt"), list(101)).unwrap();
     fs_err::write(
         folder.path().join("list_eval_partition.txt"),
-        "2\nimage_name item_id evaluation_status\nimg/a.jpg id_1 train\nimg/b.jpg id_1 train\n",
+        "4\nimage_name item_id evaluation_status\nimg/a.jpg id_1 train\nimg/b.jpg id_1 train\nimg/c.jpg id_2 query\nimg/d.jpg id_2 gallery\n",
     )
     .unwrap();
     for (recipe, kind, classes) in [("sop", "sop", 22_634), ("inshop", "inshop", 7982)] {

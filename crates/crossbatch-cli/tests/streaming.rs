@@ -136,7 +136,10 @@ fn what_is_measured_besides_keeps_the_budget() {
             let (_, rest) = message.split_once("give --memory-budget ").unwrap();
             let (enough, _) = rest.split_once(" or more").unwrap();
             let mebibytes: u32 = enough.strip_suffix("MiB").unwrap().parse().unwrap();
-            assert!(before < mebibytes && mebibytes < 500, "{option:?} {enough} after {before} MiB");
+            assert!(
+                before < mebibytes && mebibytes < 500,
+                "{option:?} {enough} after {before} MiB"
+            );
             before = mebibytes;
             found = eval(option, enough);
         }

@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
 # Fuzzes the readers of crossbatch-data: bash fuzz/run.sh [SECONDS a target, 120]
 #
-# Wants a nightly toolchain and a C++ compiler (libFuzzer). Starts from genuine files where the shared data
-# are (CROSSBATCH_DATA or ../shared/data), else from nothing. `cargo fuzz run TARGET` works too.
+# With a nightly toolchain and a C++ compiler by libFuzzer, which follows coverage; `cargo fuzz run TARGET` works too. Otherwise
+# by crates/crossbatch-data/tests/mutations.rs, which spoils files at random, on any toolchain. Both start from genuine files
+# where the shared data are (CROSSBATCH_DATA or ../shared/data). `STABLE=1 bash fuzz/run.sh` takes the second way.
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds="${1:-120}"
+if [ -n "${STABLE-}" ] || ! cargo +nightly --version >/dev/null 2>&1 || ! command -v c++ >/dev/null; then
+  echo "random faults, no coverage: no nightly toolchain or no C++ compiler, or STABLE is set"
+  [ -d /dev/shm ] && export TMPDIR=/dev/shm
+  CROSSBATCH_FUZZ_SECONDS="$seconds" cargo test -p crossbatch-data --test main mutations -- --nocapture --test-threads=1
+  exit
+fi
 data="${CROSSBATCH_DATA:-../../shared/data}"
 
 seed() { # TARGET NAME FIRST-BYTE FILE BYTES

@@ -1,18 +1,8 @@
 //! MAT-files in the place of Cars196's annotations.
 
 #![no_main]
+#![allow(dead_code, reason = "the bodies of the other targets")]
 
-use crossbatch_data::{DataConfig, Kind, open};
-use libfuzzer_sys::fuzz_target;
+mod bodies;
 
-fuzz_target!(|data: &[u8]| {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("cars_annos.mat"), data).expect("a file");
-    let config = DataConfig {
-        path: Some(folder.path().to_owned()),
-        kind: Some(Kind::Cars196),
-        images: false,
-        ..DataConfig::default()
-    };
-    let _ = open(&config);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::annotations(data));

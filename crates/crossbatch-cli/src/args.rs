@@ -152,6 +152,9 @@ pub(crate) struct EvalArgs {
     /// Other data than the run's; measured as the run's would be
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
+    /// Set a key of the run's [data], such as data.subset=large or data.protocol=one-gallery; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", conflicts_with_all = ["embeddings", "query"])]
+    pub(crate) set: Vec<String>,
     /// Which weights of a run [default: the recipe's train.report]
     #[arg(long, value_enum)]
     pub(crate) weights: Option<Weights>,
@@ -458,8 +461,9 @@ pub(crate) struct WeightsListArgs {
 
 /// Download published weights, check them, and say what their SHA-256 is
 ///
-/// Written to a file beside the target first, which is continued where it was broken off, and renamed when the checksum
-/// is right. Needs a program built with the feature `download`.
+/// Written to a file beside the target first, which is continued where it was broken off, and renamed when size and checksum
+/// are right. Where no checksum is stated, the file's own is shown and you are asked. What is there already is checked;
+/// anything else needs a program built with the feature `download`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   crossbatch weights fetch resnet50.imagenet1k-v2
@@ -474,7 +478,7 @@ pub(crate) struct WeightsFetchArgs {
     /// The SHA-256 that the file must have, or how it begins (eight digits at least)
     #[arg(long, value_name = "HEX")]
     pub(crate) sha256: Option<String>,
-    /// Take a file whose publisher states no checksum without one
+    /// Take a file whose publisher states no checksum without asking
     #[arg(long, conflicts_with = "sha256")]
     pub(crate) accept_unknown: bool,
     /// Fetch from here instead, such as a mirror

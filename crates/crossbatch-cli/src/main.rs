@@ -5,7 +5,6 @@ mod args;
 mod bench;
 mod census;
 mod commands;
-#[cfg(feature = "download")]
 mod download;
 mod embedding;
 mod images;

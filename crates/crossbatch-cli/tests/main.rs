@@ -8,6 +8,7 @@ mod eval;
 mod eval_files;
 mod losses;
 mod models;
+mod official;
 mod plan;
 mod search;
 mod streaming;

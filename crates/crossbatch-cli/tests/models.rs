@@ -141,95 +141,25 @@ fn fetching_needs_its_feature() {
     fetch("resnet19").fails_with(&["`resnet19`", "resnet18.imagenet1k-v1"]);
 }
 
-#[cfg(feature = "download")]
-mod fetch {
-    use std::{
-        io::{BufRead, BufReader, Write},
-        net::TcpListener,
-        sync::{Arc, Mutex},
+#[test]
+fn weights_that_are_there_are_checked_and_unknown_ones_must_be_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let fetch = |name, more: &[&str]| {
+        crossbatch_in(folder.path(), &[&["weights", "fetch", name], more].concat())
     };
-
-    use super::*;
-
-    /// SHA-256 of [`content`], by Python's `hashlib`.
-    const SHA256: &str = "ff41b7e9cc397e9de1484b9ba8bd73b47c1bdfbc363d738bde401789cca5ef56";
-
-    fn content() -> Vec<u8> {
-        (0..200_000u32).map(|i| (i * 7 % 251) as u8).collect()
-    }
-
-    /// Serves the content from the byte asked for; the first `broken` answers stop half-way. Notes the ranges.
-    fn serve(broken: usize) -> (String, Arc<Mutex<Vec<String>>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/file.pth", listener.local_addr().unwrap());
-        let ranges = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&ranges);
-        std::thread::spawn(move || {
-            for (number, stream) in listener.incoming().enumerate() {
-                let mut stream = stream.unwrap();
-                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                let head: Vec<String> =
-                    lines.map(|line| line.unwrap()).take_while(|line| !line.is_empty()).collect();
-                let range = head.iter().find_map(|line| {
-                    let (name, value) = line.split_once(": ")?;
-                    name.eq_ignore_ascii_case("range").then(|| value.to_owned())
-                });
-                noted.lock().unwrap().push(range.clone().unwrap_or_default());
-                let content = content();
-                let start: usize = range.map_or(0, |range| {
-                    range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap()
-                });
-                let rest = &content[start..];
-                let status = if start > 0 { "206 Partial Content" } else { "200 OK" };
-                let range = format!("bytes {start}-{}/{}", content.len() - 1, content.len());
-                let head = format!(
-                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Range: {range}\r\nConnection: close\r\n\r\n",
-                    rest.len()
-                );
-                stream.write_all(head.as_bytes()).unwrap();
-                let sent = if number < broken { rest.len() / 2 } else { rest.len() };
-                stream.write_all(&rest[..sent]).unwrap();
-            }
-        });
-        (url, ranges)
-    }
-
-    fn fetch(folder: &Path, url: &str, more: &[&str]) -> crate::support::Outcome {
-        let args = ["weights", "fetch", "dinov2-s14.lvd142m", "-o", "weights", "--url", url];
-        crossbatch_in(folder, &[&args[..], more].concat())
-    }
-
-    #[test]
-    fn a_file_is_checked_and_continued_where_it_broke_off() {
-        let folder = tempfile::tempdir().unwrap();
-        let (url, ranges) = serve(1);
-        let sha256 = ["--sha256", SHA256];
-        fetch(folder.path(), &url, &sha256).fails_with(&["cannot fetch", ".part"]);
-        let target = folder.path().join("weights/dinov2-s14.lvd142m.pth");
-        assert!(!target.exists());
-        fetch(folder.path(), &url, &sha256).ok();
-        assert_eq!(fs_err::read(&target).unwrap(), content());
-        assert_eq!(*ranges.lock().unwrap(), ["", "bytes=100000-"]);
-        // It is there: nothing is fetched again.
-        fetch(folder.path(), &url, &sha256).ok();
-        assert_eq!(ranges.lock().unwrap().len(), 2);
-        fetch(folder.path(), &url, &["--sha256", "00000000"]).fails_with(&["another file"]);
-    }
-
-    #[test]
-    fn a_wrong_or_unknown_checksum_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let (url, _) = serve(0);
-        fetch(folder.path(), &url, &[]).fails_with(&["no checksum", "--accept-unknown"]);
-        let wrong = fetch(folder.path(), &url, &["--sha256", "12345678"]);
-        wrong.fails_with(&["thrown away", "expected 12345678", &SHA256[..16]]);
-        fetch(folder.path(), &url, &["--sha256", "xyz"]).fails_with(&["hexadecimal"]);
-        assert_eq!(fs_err::read_dir(folder.path().join("weights")).unwrap().count(), 0);
-        let outcome = fetch(folder.path(), &url, &["--accept-unknown"]);
-        assert!(
-            outcome.stderr.contains(SHA256) && outcome.stderr.contains("not checked"),
-            "{outcome:?}"
-        );
-        outcome.ok();
-    }
+    let unknown = "dinov2-s14.lvd142m";
+    fetch(unknown, &[]).fails_with(&["no checksum", "--sha256", "--accept-unknown"]);
+    fetch(unknown, &["--sha256", "xyz"]).fails_with(&["`xyz`", "hexadecimal"]);
+    fs_err::write(folder.path().join("dinov2-s14.lvd142m.pth"), b"abc").unwrap();
+    // FIPS 180-2's own example.
+    let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let found = fetch(unknown, &["--sha256", abc]);
+    assert!(found.stderr.contains("there already") && found.stderr.contains(abc), "{found:?}");
+    assert_eq!(found.ok().trim(), "./dinov2-s14.lvd142m.pth");
+    let taken = fetch(unknown, &["--accept-unknown"]);
+    assert!(taken.stderr.contains("compared with nothing"), "{taken:?}");
+    taken.ok();
+    fs_err::write(folder.path().join("resnet18.imagenet1k-v1.pth"), b"abc").unwrap();
+    let other = fetch("resnet18.imagenet1k-v1", &[]);
+    other.fails_with(&["another file", "ba7816bf", "f37072fd"]);
 }

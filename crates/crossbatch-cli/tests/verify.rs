@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{Outcome, crossbatch_in, draw_classes, spoil};
 
 /// A folder of the shared data, or none with a notice.
-fn shared(name: &str) -> Option<PathBuf> {
+pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let root = std::env::var_os("CROSSBATCH_DATA").map_or_else(beside, PathBuf::from);
     let folder = root.join(name);

@@ -65,7 +65,9 @@ pub use decode::{
 pub use error::{Conflict, Error};
 pub use glyphs::GlyphsConfig;
 pub use images::{Images, Unreadable, load};
-pub use loader::{Corrupt, HostBatch, Loader, LoaderConfig, Skipped, Stream, check_images};
+pub use loader::{
+    Corrupt, DiskCache, HostBatch, Loader, LoaderConfig, Skipped, Stream, check_images,
+};
 pub use sampler::{EpochPlan, Sampler, plan_epoch};
 pub use seed::mix_seed;
 pub use transform::{

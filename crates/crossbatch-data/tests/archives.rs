@@ -6,38 +6,10 @@ use std::path::Path;
 use crossbatch_data::{Problem, VerifyConfig, load, open, verify};
 use rayon::prelude::*;
 
-use crate::support::{SPEC, at, png, put, put_zip, refuses};
+use crate::support::{SPEC, at, gzip, png, put, put_zip, refuses, tar};
 
 const LIST: &[u8] = b"a/0.png,a\na/1.png,a\nb/0.png,b\nb/1.png,b\nc/0.png,c\nc/1.png,c\n";
 const NAMES: [&str; 6] = ["a/0.png", "a/1.png", "b/0.png", "b/1.png", "c/0.png", "c/1.png"];
-
-/// A tar with these files, their headers written by hand: a library would refuse bad names.
-fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (name, content) in files {
-        let mut header = tar::Header::new_ustar();
-        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_cksum();
-        bytes.extend_from_slice(header.as_bytes());
-        bytes.extend_from_slice(content);
-        bytes.resize(bytes.len().next_multiple_of(512), 0);
-    }
-    bytes.resize(bytes.len() + 1024, 0);
-    bytes
-}
-
-/// One gzip member with the flags that a file name needs.
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![0x1F, 0x8B, 8, 8, 0, 0, 0, 0, 0, 3];
-    out.extend(b"data.tar\0");
-    out.extend(miniz_oxide::deflate::compress_to_vec(bytes, 6));
-    out.extend(crc32fast::hash(bytes).to_le_bytes());
-    out.extend((bytes.len() as u32).to_le_bytes());
-    out
-}
 
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     NAMES.iter().enumerate().map(|(shade, name)| (*name, png(shade as u8 * 10))).collect()

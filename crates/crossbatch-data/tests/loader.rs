@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crossbatch_data::{
-    Augment, Corrupt, Dataset, Filter, Fit, HostBatch, ImageSpec, Images, Loader, LoaderConfig,
-    Normalise, RandomCrop, Sampler, load, open, plan_epoch,
+    Augment, Corrupt, Dataset, DiskCache, Filter, Fit, HostBatch, ImageSpec, Images, Loader,
+    LoaderConfig, Normalise, RandomCrop, Sampler, load, open, plan_epoch,
 };
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
@@ -76,6 +76,19 @@ fn workers_queues_caches_and_resumption_change_nothing() {
         let config = LoaderConfig { workers, ahead, cache_bytes, ..config };
         assert_eq!(all(&images, config, 0, 0), one, "{workers} workers");
         assert_eq!(all(&images, config, 0, 1), one[1..]);
+    }
+    // Some pictures in memory, some in a file, some in neither: 1,800 to 3,600 bytes each.
+    for (cache_bytes, bytes) in [(0, 1 << 20), (9_000, 20_000), (0, 100)] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = DiskCache { folder: folder.path().to_owned(), bytes };
+        let config = LoaderConfig { workers: 3, cache_bytes, ..config };
+        let loader = Loader::with_disk_cache(&images, config, &disk).unwrap();
+        for epoch in 0..2 {
+            let found: Vec<HostBatch> =
+                loader.stream(epoch, plan(&images, epoch), 0).map(Result::unwrap).collect();
+            assert_eq!(found, all(&images, LoaderConfig { cache_bytes: 0, ..config }, epoch, 0));
+        }
+        assert!(loader.cache_fault().is_none());
     }
     for (batch, positions) in one.iter().zip(plan(&images, 0)) {
         assert_eq!(batch.ids, positions);

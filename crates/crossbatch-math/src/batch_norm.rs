@@ -177,6 +177,35 @@ pub fn inference(
     segments.finish(output)
 }
 
+/// As [`inference`], written over `values`: a pass over memory less, and no new pages.
+///
+/// # Panics
+///
+/// As [`inference`].
+pub fn inference_in_place(
+    shape: &BatchNormShape,
+    values: &mut [f32],
+    residual: Option<&[f32]>,
+    parameters: &BatchNormParameters<'_>,
+    statistics: &Statistics,
+) {
+    check(shape, values, parameters);
+    check_statistics(shape, statistics);
+    check_residual(shape, residual);
+    let level = Level::detect();
+    values
+        .par_chunks_exact_mut(shape.area.max(1))
+        .with_min_len((SMALL / shape.area.max(1)).max(1))
+        .enumerate()
+        .for_each(|(index, values)| {
+            let (image, channel) = (index / shape.channels, index % shape.channels);
+            let mean = statistics.mean[channel];
+            let line = Line::new(parameters, mean, statistics.variance[channel], channel);
+            let more = residual.map(|residual| &residual[shape.range(image, channel)]);
+            line.apply_in_place(level, values, more);
+        });
+}
+
 /// Gradients of the scale and the shift.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterGradients {
@@ -413,6 +442,25 @@ impl Line {
             level,
             body(line: &Line, from: &[f32], more: Option<&[f32]>, to: &mut [MaybeUninit<f32>])
         );
+    }
+
+    /// As [`apply`](Self::apply), over the values themselves.
+    fn apply_in_place(&self, level: Level, values: &mut [f32], residual: Option<&[f32]>) {
+        #[inline(always)]
+        fn body(line: &Line, values: &mut [f32], more: Option<&[f32]>) {
+            let line = *line;
+            let cut = |value: f32| if line.relu && value < 0.0 { 0.0 } else { value };
+            match more {
+                None => values.iter_mut().for_each(|value| *value = cut(line.at(*value))),
+                Some(more) => {
+                    for (value, more) in values.iter_mut().zip(more) {
+                        *value = cut(line.at(*value) + more);
+                    }
+                }
+            }
+        }
+        let (line, more) = (self, residual);
+        for_level!(level, body(line: &Line, values: &mut [f32], more: Option<&[f32]>));
     }
 }
 
@@ -743,6 +791,9 @@ mod tests {
                     close(&output, &y, &name);
                     let given = inference(&shape, &input, None, &p, &statistics);
                     assert_eq!(given, output);
+                    let mut place = input.clone();
+                    inference_in_place(&shape, &mut place, None, &p, &statistics);
+                    assert_eq!(place, output);
                     let (apart, parameters) = backward(&shape, &input, &gradient, &p, &statistics);
                     close(&apart, &dx, &name);
                     close(&parameters.weight, &dw, &name);
@@ -767,6 +818,9 @@ mod tests {
             let (output, same) = forward(&shape, &input, Some(&residual), &p);
             assert_eq!(statistics, same);
             assert_eq!(inference(&shape, &input, Some(&residual), &p, &statistics), output);
+            let mut place = input.clone();
+            inference_in_place(&shape, &mut place, Some(&residual), &p, &statistics);
+            assert_eq!(place, output);
             let mut masked = gradient.clone();
             for i in 0..shape.len() {
                 let sum = alone[i] + residual[i];

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `depthwise` | one channel and one filter a group |
 //! | `winograd` | 3x3 kernels, stride 1, 32 channels and filters or more |
-//! | `patches` | kernels of one pixel, kernels that do not overlap, and few pixels under many weights: `gemm` on a patch matrix, or on the image itself where that is the same |
+//! | `patches` | kernels of one pixel on more than 64 pixels, kernels that do not overlap, very short sums: `gemm` on a patch matrix, or on the image itself where that is the same |
 //! | `direct` | all others. Every pass copies an image once with its padding, and the inner loops keep a tile of results in registers while they read that copy at one offset a tap |
 //!
 //! Every element is summed in an order that depends on the shapes only, so results are the same to the
@@ -19,6 +19,7 @@ mod patches;
 mod planes;
 mod scratch;
 mod shape;
+mod strip;
 mod tile;
 mod winograd;
 
@@ -51,16 +52,19 @@ fn forward_at(
     if shape.depthwise() {
         return depthwise::forward(level, shape, input, weight, bias);
     }
+    if winograd::fit_training(shape) {
+        return winograd::forward(level, shape, input, weight, bias);
+    }
     if patches::fit(shape) {
         return patches::forward(shape, input, weight, bias);
     }
     direct::forward(level, shape, input, weight, bias)
 }
 
-/// As [`forward`], by Winograd where that is faster: for inference.
+/// As [`forward`], by Winograd wherever that is faster: for inference.
 ///
-/// Its transforms lose a digit more than plain sums. In training what is lost forward is carried through the network and
-/// back: over ResNet-18's depth running statistics were off by 3.5 times PyTorch's own error instead of less than 3.
+/// Its transformed kernels are rounded once more, an error that a sum over many channels of pixels of one sign does not
+/// average away. [`forward`], whose results training carries on in running statistics, takes it up to 256 channels only.
 ///
 /// # Panics
 ///

@@ -171,6 +171,19 @@ pub(crate) unsafe trait Lanes: Copy {
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
     /// Writes the elements whose bit in `mask` is one, in order and without gaps.
     unsafe fn store_selected(self, mask: u32, to: *mut f32);
+    /// Transposes `LANES` rows of `LANES` elements: row `i` is read at `from + i * from_stride`, and column `i` written at
+    /// `to + i * to_stride`. The two must not overlap.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        for row in 0..Self::LANES {
+            for column in 0..Self::LANES {
+                // SAFETY: the caller vouches for both squares.
+                unsafe {
+                    *to.add(column * to_stride + row) = *from.add(row * from_stride + column)
+                };
+            }
+        }
+    }
 }
 
 /// Plain Rust.
@@ -316,6 +329,46 @@ mod x86 {
                 let packed = _mm512_maskz_compress_ps(mask as __mmask16, self.0);
                 let first = (1u32 << mask.count_ones()) - 1;
                 _mm512_mask_storeu_ps(to, first as __mmask16, packed);
+            }
+        }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+            // SAFETY: the caller vouches for AVX-512F and both squares.
+            unsafe {
+                // Pairs of rows, then fours: a[4 k + j] holds column 4 l + j of rows 4 k.. in its quarter l.
+                let mut pairs = [_mm512_setzero_ps(); 16];
+                for pair in 0..8 {
+                    let above = _mm512_loadu_ps(from.add(2 * pair * from_stride));
+                    let below = _mm512_loadu_ps(from.add((2 * pair + 1) * from_stride));
+                    pairs[2 * pair] = _mm512_unpacklo_ps(above, below);
+                    pairs[2 * pair + 1] = _mm512_unpackhi_ps(above, below);
+                }
+                let mut a = [_mm512_setzero_ps(); 16];
+                for k in 0..4 {
+                    for high in 0..2 {
+                        let above = _mm512_castps_pd(pairs[4 * k + high]);
+                        let below = _mm512_castps_pd(pairs[4 * k + 2 + high]);
+                        a[4 * k + 2 * high] = _mm512_castpd_ps(_mm512_unpacklo_pd(above, below));
+                        a[4 * k + 2 * high + 1] =
+                            _mm512_castpd_ps(_mm512_unpackhi_pd(above, below));
+                    }
+                }
+                // Quarters of the same column together; 0x88 takes the even ones of two vectors, 0xdd the odd ones.
+                for j in 0..4 {
+                    let even = _mm512_shuffle_f32x4::<0x88>(a[j], a[4 + j]);
+                    let even_below = _mm512_shuffle_f32x4::<0x88>(a[8 + j], a[12 + j]);
+                    let odd = _mm512_shuffle_f32x4::<0xdd>(a[j], a[4 + j]);
+                    let odd_below = _mm512_shuffle_f32x4::<0xdd>(a[8 + j], a[12 + j]);
+                    let columns = [
+                        _mm512_shuffle_f32x4::<0x88>(even, even_below),
+                        _mm512_shuffle_f32x4::<0x88>(odd, odd_below),
+                        _mm512_shuffle_f32x4::<0xdd>(even, even_below),
+                        _mm512_shuffle_f32x4::<0xdd>(odd, odd_below),
+                    ];
+                    for (quarter, column) in columns.into_iter().enumerate() {
+                        _mm512_storeu_ps(to.add((4 * quarter + j) * to_stride), column);
+                    }
+                }
             }
         }
     }

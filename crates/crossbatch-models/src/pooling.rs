@@ -108,3 +108,80 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    /// `[1, 2, 2, 2]`: a channel of 1, 2, 3, 4, and one of 0, 0, 0, 2.
+    fn features(device: &Device) -> Tensor<4> {
+        Tensor::from_data([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [0.0, 2.0]]]], device)
+    }
+
+    fn pool(kind: Pooling, device: &Device) -> Pool {
+        Pool::new(&mut Initializer::new(0, device), kind)
+    }
+
+    fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().try_to_vec().unwrap()
+    }
+
+    #[track_caller]
+    fn close(found: &[f32], expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(expected) {
+            assert!((f64::from(*a) - b).abs() < 2e-5, "{found:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn values_by_hand() {
+        let device = Device::flex();
+        for (kind, expected) in [
+            (Pooling::Average, [2.5, 0.5]),
+            (Pooling::Max, [4.0, 2.0]),
+            (Pooling::AverageMax, [6.5, 2.5]),
+            // Cubes 1, 8, 27, 64, their mean 25; and the mean of 0, 0, 0, 8.
+            (Pooling::Gem, [25f64.cbrt(), 2f64.cbrt()]),
+        ] {
+            close(&numbers(pool(kind, &device).forward(features(&device))), &expected);
+        }
+        let flat = numbers(pool(Pooling::Flatten, &device).forward(features(&device)));
+        close(&flat, &[1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 2.0]);
+    }
+
+    #[test]
+    fn gradients_of_the_generalised_mean_by_hand() {
+        let device = Device::flex().autodiff();
+        let pool = pool(Pooling::Gem, &device);
+        let features = features(&device).require_grad();
+        let gradients = pool.forward(features.clone()).sum().backward();
+        // With y = (mean x³)^⅓: dy/dx = x² / (4 y²). A feature that counts as 1e-6 has none.
+        let found = numbers(features.grad(&gradients).unwrap());
+        let at = |x: f64, y: f64| x * x / (4.0 * y * y);
+        let (first, second) = (25f64.cbrt(), 2f64.cbrt());
+        let expected = [
+            at(1.0, first),
+            at(2.0, first),
+            at(3.0, first),
+            at(4.0, first),
+            0.0,
+            0.0,
+            0.0,
+            at(2.0, second),
+        ];
+        close(&found, &expected);
+        // dy/dp = y (Σ xᵖ ln x / (p Σ xᵖ) − ln(mean xᵖ) / p²).
+        let exponent = |values: &[f64], y: f64| {
+            let sum: f64 = values.iter().map(|x| x.powi(3)).sum();
+            let weighted: f64 = values.iter().map(|x| x.powi(3) * x.ln()).sum();
+            y * (weighted / (3.0 * sum) - (sum / 4.0).ln() / 9.0)
+        };
+        let expected =
+            exponent(&[1.0, 2.0, 3.0, 4.0], first) + exponent(&[1e-6, 1e-6, 1e-6, 2.0], second);
+        let found = numbers(pool.p.as_ref().unwrap().val().grad(&gradients).unwrap());
+        close(&found, &[expected]);
+    }
+}

@@ -28,8 +28,11 @@ struct Value {
 
 const BATCH: usize = 4;
 
-fn golden(kind: BackboneKind) -> Golden {
-    let text = include_str!("../../../tests/golden/models/backbones.json");
+const BACKBONES: &str = include_str!("../../../tests/golden/models/backbones.json");
+/// From last_stride.py.
+const LAST_STRIDE: &str = include_str!("../../../tests/golden/models/last_stride.json");
+
+fn golden(text: &str, kind: BackboneKind) -> Golden {
     let mut all: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).unwrap();
     let found = all.remove(kind.name()).expect("the golden file has this backbone");
     serde_json::from_value(found).unwrap()
@@ -63,8 +66,8 @@ fn fill(name: &str, tensor: &mut NamedTensor, names: &[String]) {
 }
 
 /// The network filled as the script fills PyTorch's, whose names are its own.
-fn filled(kind: BackboneKind, golden: &Golden, device: &Device) -> Embedder {
-    let embedder = Embedder::new(&EmbedderConfig::new(kind, 3, golden.size, 4), 0, device);
+fn filled(config: &EmbedderConfig, golden: &Golden, device: &Device) -> Embedder {
+    let embedder = Embedder::new(config, 0, device);
     let mut state = embedder.state_dict();
     let mut names = golden.names.clone();
     names.sort();
@@ -114,7 +117,21 @@ fn summary(gradient: &[f32]) -> [f64; 4] {
 
 /// Inference within 1e-4; training, running statistics and gradients within three times PyTorch's own error in f32.
 fn agrees(kind: BackboneKind) {
-    let golden = golden(kind);
+    let golden = golden(BACKBONES, kind);
+    compare(&EmbedderConfig::new(kind, 3, golden.size, 4), &golden);
+}
+
+#[test]
+fn a_resnet_whose_last_layer_keeps_its_size() {
+    for kind in [BackboneKind::ResNet18, BackboneKind::ResNet50] {
+        let golden = golden(LAST_STRIDE, kind);
+        let config =
+            EmbedderConfig { last_stride: 1, ..EmbedderConfig::new(kind, 3, golden.size, 4) };
+        compare(&config, &golden);
+    }
+}
+
+fn compare(config: &EmbedderConfig, golden: &Golden) {
     let mut wrong = Vec::new();
     let mut check = |what: &str, error: f64, allowed: f64| {
         if error.is_nan() || error > allowed {
@@ -123,12 +140,12 @@ fn agrees(kind: BackboneKind) {
     };
 
     let device = Device::flex();
-    let plain = filled(kind, &golden, &device);
+    let plain = filled(config, golden, &device);
     let found = plain.features(images(golden.size, &device), Mode::Inference);
     check("inference", error(&values(found), &golden.values["inference"]), 1e-4);
     if let Some(training) = golden.values.get("training") {
         let device = device.autodiff();
-        let embedder = filled(kind, &golden, &device);
+        let embedder = filled(config, golden, &device);
         let features = embedder.features(images(golden.size, &device), Mode::Train);
         check("training", error(&values(features.clone()), training), 3.0 * training.error);
 
@@ -153,7 +170,7 @@ fn agrees(kind: BackboneKind) {
             }
         }
     }
-    assert!(wrong.is_empty(), "{kind}:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}:\n{}", config.backbone.name(), wrong.join("\n"));
 }
 
 macro_rules! backbones {

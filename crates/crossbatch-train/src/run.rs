@@ -240,6 +240,11 @@ impl Run<'_> {
                     image.name, image.reason
                 ));
             }
+            if let Some(fault) = trainer.cache_fault() {
+                observer.warn(&format!(
+                    "the disk cache is given up, its pictures are decoded again: {fault}"
+                ));
+            }
             observer.step(phase, &event);
             let done = event.step;
             let drift = trainer.drift()?;

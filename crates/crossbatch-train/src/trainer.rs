@@ -48,7 +48,7 @@ impl<'a> Trainer<'a> {
     ///
     /// If the classes do not allow the recipe's batches, or a batch does not fit the memory.
     pub fn new(recipe: &'a Recipe, data: &'a LoadedSplit) -> Result<Self, Error> {
-        let device = recipe.device.open()?.autodiff();
+        let device = recipe.train.autodiff(recipe.device.open()?);
         let (plan, slots) = check(recipe, &data.labels)?;
         if slots > 0 && !device.supports_dtype(recipe.memory.storage.dtype()) {
             let storage = format!("{:?}", recipe.memory.storage).to_lowercase();
@@ -72,7 +72,8 @@ impl<'a> Trainer<'a> {
         let images = &data.images;
         let ahead = recipe.images.augment().is_on() || images.cached() < images.len();
         let loader = recipe.images.loader(recipe.seed, recipe.threads);
-        let loader = ahead.then(|| Loader::new(images, loader)).transpose()?;
+        let disk = recipe.images.disk_cache();
+        let loader = ahead.then(|| Loader::with_disk_cache(images, loader, &disk)).transpose()?;
         Ok(Self {
             recipe,
             data,
@@ -121,6 +122,11 @@ impl<'a> Trainer<'a> {
         let step = self.position.step;
         let lr = self.recipe.optimizer.rate(step.max(1), self.recipe.steps);
         Err(Error::WeightsNotFinite { step, kept: self.kept, lr })
+    }
+
+    /// What went wrong with the disk cache, once.
+    pub(crate) fn cache_fault(&self) -> Option<String> {
+        self.loader.as_ref().and_then(Loader::cache_fault)
     }
 
     /// Images that were skipped since the last call.

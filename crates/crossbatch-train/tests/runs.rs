@@ -99,6 +99,7 @@ fn augmented_runs_resume_to_the_bit_with_other_workers() {
         "images.brightness=0.4",
         "images.erase=0.5",
         "images.workers=1",
+        "images.cache-mib=1",
     ];
     let whole_run = recipe(&settings);
     let root = tempfile::tempdir().unwrap();
@@ -109,7 +110,8 @@ fn augmented_runs_resume_to_the_bit_with_other_workers() {
     let stopper = Listener { stop_at: Some(5), ..Listener::default() };
     let outcome = start(&whole_run, &parts, false, &stopper).unwrap();
     assert_eq!(outcome, Outcome::Stopped { phase: Phase::Main, step: 5 });
-    let others = ["images.workers=3".to_owned(), "images.cache-mib=1".to_owned()];
+    let others =
+        ["images.workers=3", "images.cache-mib=0", "images.disk-cache-mib=1"].map(str::to_owned);
     let resumed = RunFolder::open(&parts).unwrap().recipe(&others).unwrap();
     let outcome = start(&resumed, &parts, true, &Listener::default()).unwrap();
     assert!(matches!(outcome, Outcome::Finished(_)));
@@ -131,6 +133,21 @@ fn the_budget_of_decoded_images_changes_nothing() {
         fs_err::read(folder.join("last.safetensors")).unwrap()
     };
     assert_eq!(weights(&[], "all"), weights(&["data.cache-mib=0"], "none"));
+}
+
+/// A network with element-wise operations between its layers, which alone are computed again.
+#[test]
+fn gradient_checkpointing_changes_no_number() {
+    let root = tempfile::tempdir().unwrap();
+    let weights = |checkpointing: &str| {
+        let folder = root.path().join(checkpointing);
+        let checkpointing = format!("train.checkpointing={checkpointing}");
+        let settings =
+            ["model.backbone=mobilenetv3-small", "data.image-size=32", "steps=3", &checkpointing];
+        finish(&recipe(&settings), &folder);
+        fs_err::read(folder.join("last.safetensors")).unwrap()
+    };
+    assert_eq!(weights("true"), weights("false"));
 }
 
 /// The options of each case touch other parts of what is saved.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What may change when a run is continued: nothing that shapes the network, its data or its past.
-const RESUMABLE: [&str; 7] = [
+const RESUMABLE: [&str; 9] = [
     "steps",
     "threads",
     "evaluation.every",
@@ -25,6 +25,8 @@ const RESUMABLE: [&str; 7] = [
     "images.workers",
     "images.ahead",
     "images.cache-mib",
+    "images.disk-cache-mib",
+    "images.cache-dir",
 ];
 
 pub(crate) fn run(

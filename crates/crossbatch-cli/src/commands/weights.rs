@@ -3,8 +3,9 @@
 use crossbatch_models::PUBLISHED;
 use serde_json::json;
 
+pub(crate) use crate::download::fetch;
 use crate::{
-    args::{Format, WeightsFetchArgs, WeightsListArgs},
+    args::{Format, WeightsListArgs},
     printer::Printer,
     table::{self, Align},
 };
@@ -65,15 +66,3 @@ fn csv() -> anyhow::Result<String> {
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
-
-#[cfg(not(feature = "download"))]
-pub(crate) fn fetch(args: &WeightsFetchArgs, _printer: &Printer) -> anyhow::Result<()> {
-    let file = crossbatch_models::Published::find(&args.name).map_err(anyhow::Error::msg)?;
-    anyhow::bail!(
-        "this program was built without the feature `download`; fetch {} with another program and give the file to `crossbatch train --weights`, or build with `cargo build --release --features download`",
-        args.url.as_deref().unwrap_or(file.url)
-    )
-}
-
-#[cfg(feature = "download")]
-pub(crate) use crate::download::fetch;

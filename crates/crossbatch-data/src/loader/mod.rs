@@ -5,9 +5,11 @@
 //! order; at most `ahead` finished or started ones wait.
 
 mod cache;
+mod spill;
 mod work;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -62,6 +64,15 @@ impl Default for LoaderConfig {
             cache_bytes: 0,
         }
     }
+}
+
+/// Room on a disk for decoded pictures that do not fit into [`LoaderConfig::cache_bytes`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskCache {
+    /// Where its file is made. On Unix it has no name there; it is gone when the loader is.
+    pub folder: PathBuf,
+    /// Bytes at most; 0 makes no file.
+    pub bytes: u64,
 }
 
 /// A batch on the host.
@@ -119,8 +130,29 @@ impl Loader {
     ///
     /// If a setting is out of its range.
     pub fn new(images: &Images, config: LoaderConfig) -> Result<Self, Error> {
+        Self::build(images, config, None)
+    }
+
+    /// The same with room on a disk too.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of its range or the file cannot be made.
+    pub fn with_disk_cache(
+        images: &Images,
+        config: LoaderConfig,
+        disk: &DiskCache,
+    ) -> Result<Self, Error> {
+        Self::build(images, config, Some(disk))
+    }
+
+    fn build(
+        images: &Images,
+        config: LoaderConfig,
+        disk: Option<&DiskCache>,
+    ) -> Result<Self, Error> {
         check_images(&images.spec(), &config)?;
-        Ok(Self { work: Arc::new(Work::new(images, config)), config })
+        Ok(Self { work: Arc::new(Work::new(images, config, disk)?), config })
     }
 
     /// Begins to make the batches (positions into the images) of an epoch, from the `first`-th on.
@@ -143,6 +175,11 @@ impl Loader {
     /// What was skipped since the last call, each image once in the loader's life.
     pub fn skipped(&self) -> Vec<Skipped> {
         self.work.take_skipped()
+    }
+
+    /// What went wrong with the disk cache, once. Its pictures are decoded again from then on.
+    pub fn cache_fault(&self) -> Option<String> {
+        self.work.take_cache_fault()
     }
 }
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::Cache;
-use super::{Corrupt, HostBatch, LoaderConfig, Skipped};
+use super::{Corrupt, DiskCache, HostBatch, LoaderConfig, Skipped};
 use crate::dataset::Sample;
 use crate::decode::{ImageSpec, Raster};
 use crate::error::Error;
@@ -46,16 +46,24 @@ struct Reports {
 }
 
 impl Work {
-    pub(super) fn new(images: &Images, config: LoaderConfig) -> Self {
+    pub(super) fn new(
+        images: &Images,
+        config: LoaderConfig,
+        disk: Option<&DiskCache>,
+    ) -> Result<Self, Error> {
         let spec = images.spec();
-        Self {
+        Ok(Self {
             samples: images.samples().to_vec(),
             spec,
             tables: spec.normalise.tables(spec.channels, spec.invert),
             config,
-            cache: Cache::new(images.len(), config.cache_bytes),
+            cache: Cache::new(images.len(), config.cache_bytes, disk)?,
             skipped: Mutex::default(),
-        }
+        })
+    }
+
+    pub(super) fn take_cache_fault(&self) -> Option<String> {
+        self.cache.take_fault()
     }
 
     pub(super) fn take_skipped(&self) -> Vec<Skipped> {

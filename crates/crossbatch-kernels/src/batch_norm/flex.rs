@@ -72,13 +72,13 @@ fn apply(
     let (input, weight, bias) = (ordered(input), ordered(weight), ordered(bias));
     let parameters = parameters(&weight, &bias, options);
     let statistics = statistics(mean, variance);
-    let output = batch_norm::inference(
-        &shape(&input),
-        values(&input),
-        residual.as_ref().map(values),
-        &parameters,
-        &statistics,
-    );
+    let (shape, residual) = (shape(&input), residual.as_ref().map(values));
+    let mut input = input;
+    if let Some(place) = values_mut(&mut input) {
+        batch_norm::inference_in_place(&shape, place, residual, &parameters, &statistics);
+        return input;
+    }
+    let output = batch_norm::inference(&shape, values(&input), residual, &parameters, &statistics);
     tensor(output, sizes(&input))
 }
 

@@ -3,8 +3,9 @@
 use super::planes::Planes;
 use super::scratch::{self, Use};
 use super::shape::{ConvShape, Residue};
-use super::tile::{GradientTile, GradientWork, Job, Product};
-use crate::lanes::{self, Level};
+use super::strip::{self, StripProduct, Strips};
+use super::tile::{GradientTile, GradientWork};
+use crate::lanes::{self, Lanes, Level};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -29,10 +30,8 @@ pub(super) fn forward(
     let mut result = Vec::with_capacity(shape.output_len());
     for group in 0..shape.groups {
         let weight = &weight[shape.group_weights(group)];
-        let weights =
-            pack(level, filters, channels, &planes.kernel_taps, |filter, channel, tap| {
-                weight[(filter * channels + channel) * taps + tap]
-            });
+        let weights = Weights { values: weight, result: channels * taps, source: taps };
+        let weights = weights.pack(level, filters, channels, &planes.kernel_taps);
         let place = Place {
             batch: shape.batch,
             all_sources: shape.channels,
@@ -62,10 +61,8 @@ pub(super) fn input_gradient(
         let planes = Planes::of_gradient(shape, grid, first_output, residue);
         for group in 0..shape.groups {
             let weight = &weight[shape.group_weights(group)];
-            let weights =
-                pack(level, channels, filters, &planes.kernel_taps, |channel, filter, tap| {
-                    weight[(filter * channels + channel) * taps + tap]
-                });
+            let weights = Weights { values: weight, result: taps, source: channels * taps };
+            let weights = weights.pack(level, channels, filters, &planes.kernel_taps);
             let place = Place {
                 batch: shape.batch,
                 all_sources: shape.filters,
@@ -216,36 +213,53 @@ struct Place {
     step: [usize; 2],
 }
 
-/// Weights by block of filters, then term, then filter; missing filters of the last block are zero.
-fn pack(
-    level: Level,
-    filters: usize,
-    channels: usize,
-    taps: &[usize],
-    weight: impl Fn(usize, usize, usize) -> f32 + Sync,
-) -> Vec<f32> {
-    let block = level.filters();
-    let terms = channels * taps.len();
-    let mut packed = vec![0.0; filters.next_multiple_of(block) * terms];
-    if terms == 0 {
-        return packed;
-    }
-    packed
-        .par_chunks_exact_mut(block * terms)
-        .with_min_len((16 * 1024 / (block * terms)).max(1))
-        .enumerate()
-        .for_each(|(index, packed)| {
-            for lane in 0..block.min(filters - index * block) {
-                let filter = index * block + lane;
-                let mut slots = packed[lane..].iter_mut().step_by(block);
-                for channel in 0..channels {
-                    for (tap, slot) in taps.iter().zip(&mut slots) {
-                        *slot = weight(filter, channel, *tap);
+/// Where the weight of a result, a source and a tap lies.
+struct Weights<'a> {
+    values: &'a [f32],
+    /// Distance of a result's weights from its predecessor's.
+    result: usize,
+    /// Distance of a source's weights from its predecessor's.
+    source: usize,
+}
+
+impl Weights<'_> {
+    /// Weights by block of a vector of results, then source, then tap, then result; missing results of the last block are
+    /// zero.
+    fn pack(&self, level: Level, results: usize, sources: usize, taps: &[usize]) -> Vec<f32> {
+        let block = level.lanes();
+        let terms = sources * taps.len();
+        let mut packed = vec![0.0; results.next_multiple_of(block) * terms];
+        if terms == 0 {
+            return packed;
+        }
+        // Weights that already lie in this order, but for results and terms, are a matrix to transpose.
+        let in_order = taps.iter().enumerate().all(|(at, tap)| at == *tap)
+            && self.source == taps.len()
+            && self.result == terms;
+        packed
+            .par_chunks_exact_mut(block * terms)
+            .with_min_len((16 * 1024 / (block * terms)).max(1))
+            .enumerate()
+            .for_each(|(index, packed)| {
+                let first = index * block;
+                let count = block.min(results - first);
+                if in_order {
+                    let rows = &self.values[first * terms..][..count * terms];
+                    transpose(level, rows, terms, block, packed);
+                    return;
+                }
+                let by_source = packed.chunks_exact_mut(block * taps.len());
+                for (source, packed) in by_source.enumerate() {
+                    let values = &self.values[first * self.result + source * self.source..];
+                    for (tap, packed) in taps.iter().zip(packed.chunks_exact_mut(block)) {
+                        for (lane, slot) in packed[..count].iter_mut().enumerate() {
+                            *slot = values[lane * self.result + tap];
+                        }
                     }
                 }
-            }
-        });
-    packed
+            });
+        packed
+    }
 }
 
 /// A pointer that tasks share; each writes elements of its own.
@@ -286,22 +300,21 @@ fn multiply(
     }
     let dense = place.step == [1, 1];
     debug_assert!(!dense || grid == area);
-    let offsets = planes.offsets(sources);
-    let spans = planes.spans(level.lanes());
     let source_area = source.len() / place.batch / place.all_sources.max(1);
     let planes_len = sources * planes.channel_len();
 
     // Neither the images of a task nor its filters change any sum, so they may follow the threads.
     let threads = rayon::current_num_threads();
-    let images = (CHUNK / planes_len.max(1)).clamp(1, place.batch.div_ceil(4 * threads).max(1));
+    let images = (CHUNK / planes_len.max(1)).max(strip::least_images(planes));
+    let images = images.clamp(1, place.batch.div_ceil(4 * threads).max(1));
     let chunks = place.batch.div_ceil(images);
-    let filter_blocks = results.div_ceil(level.filters());
+    let filter_blocks = results.div_ceil(level.lanes());
     let splits = if threads > 1 && chunks < 2 * threads {
         (2 * threads).div_ceil(chunks).min(filter_blocks)
     } else {
         1
     };
-    let split = filter_blocks.div_ceil(splits) * level.filters();
+    let split = filter_blocks.div_ceil(splits) * level.lanes();
     let tasks = chunks * splits;
 
     let output = Shared(result.as_mut_ptr());
@@ -313,7 +326,7 @@ fn multiply(
         if filters.is_empty() {
             return;
         }
-        scratch::with(Use::Planes, images * planes_len + level.lanes(), |laid| {
+        scratch::with(Use::Planes, images * planes_len + strip::BEHIND, |laid| {
             for image in 0..images {
                 planes.fill(
                     &source[((first + image) * place.all_sources + place.sources.start)
@@ -323,34 +336,24 @@ fn multiply(
             }
             laid[images * planes_len..].fill(0.0);
             let image_len = if dense { place.all_results } else { results } * grid;
-            let jobs: Vec<Job> = (0..images)
-                .flat_map(|image| {
-                    spans.iter().map(move |span| Job {
-                        planes: image * planes_len + span.start,
-                        mask: span.mask,
-                        output: image * image_len + span.output,
-                    })
-                })
-                .collect();
-            let product = Product {
+            let product = StripProduct {
                 planes: laid,
-                offsets: &offsets,
-                channels: sources * planes.count(),
+                channels: sources,
+                channel_len: planes.channel_len(),
+                taps: &planes.taps,
                 weights,
                 bias,
                 filters: filters.clone(),
-                jobs: &jobs,
+                strips: &Strips::new(planes, images, planes_len, image_len),
                 filter_stride: grid,
             };
             if dense {
                 // SAFETY: the result has room for all images, and this task alone writes these
                 // images' `filters`.
                 unsafe {
-                    product.run(
-                        level,
-                        output.get().add(first * image_len + place.results.start * area),
-                    )
-                };
+                    let output = output.get().add(first * image_len + place.results.start * area);
+                    product.run(level, output);
+                }
                 return;
             }
             scratch::with(Use::Result, images * image_len, |dense| {
@@ -393,37 +396,30 @@ fn finish(mut result: Vec<f32>, len: usize) -> Vec<f32> {
 /// Turns rows of `positions` into one block of `block` values a position, zero beyond the rows.
 fn transpose(level: Level, rows: &[f32], positions: usize, block: usize, out: &mut [f32]) {
     #[inline(always)]
-    fn body(rows: &[f32], positions: usize, block: usize, out: &mut [f32]) {
-        const SIDE: usize = 16;
+    fn body<L: Lanes>(rows: &[f32], positions: usize, block: usize, out: &mut [f32]) {
         let count = rows.len() / positions;
-        for start in (0..positions).step_by(SIDE) {
-            let width = SIDE.min(positions - start);
-            for first in (0..block).step_by(SIDE) {
-                let height = SIDE.min(block - first);
-                if width == SIDE && height == SIDE && first + SIDE <= count {
-                    let mut square = [[0.0f32; SIDE]; SIDE];
-                    for (row, line) in square.iter_mut().enumerate() {
-                        line.copy_from_slice(&rows[(first + row) * positions + start..][..SIDE]);
+        assert!(rows.len() == count * positions && count <= block);
+        assert_eq!(out.len(), block * positions);
+        for first in (0..block).step_by(L::LANES) {
+            for start in (0..positions).step_by(L::LANES) {
+                if first + L::LANES <= count && start + L::LANES <= positions {
+                    // SAFETY: both squares lie inside, as checked above; the level was detected.
+                    #[allow(unsafe_code)]
+                    unsafe {
+                        let from = rows.as_ptr().add(first * positions + start);
+                        let to = out.as_mut_ptr().add(start * block + first);
+                        L::transpose(from, positions, to, block);
                     }
-                    for column in 0..SIDE {
-                        let to = &mut out[(start + column) * block + first..][..SIDE];
-                        for row in 0..SIDE {
-                            to[row] = square[row][column];
-                        }
-                    }
-                } else {
-                    for column in 0..width {
-                        for row in first..first + height {
-                            out[(start + column) * block + row] = if row < count {
-                                rows[row * positions + start + column]
-                            } else {
-                                0.0
-                            };
-                        }
+                    continue;
+                }
+                for position in start..positions.min(start + L::LANES) {
+                    for row in first..block.min(first + L::LANES) {
+                        out[position * block + row] =
+                            if row < count { rows[row * positions + position] } else { 0.0 };
                     }
                 }
             }
         }
     }
-    lanes::for_level!(level, body(rows: &[f32], positions: usize, block: usize, out: &mut [f32]));
+    lanes::for_lanes!(level, body(rows: &[f32], positions: usize, block: usize, out: &mut [f32]));
 }

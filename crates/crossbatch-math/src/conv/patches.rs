@@ -1,4 +1,4 @@
-//! Matrix products with patches: for small images, where the weights outweigh the pixels, and for kernels of one pixel.
+//! Matrix products with patches: for kernels of one pixel, kernels that do not overlap, and first layers of few terms.
 //!
 //! A patch matrix has a row for every term of the sum (channel, kernel row, kernel column) and a column for every output
 //! position, of several images together where these are small. Forward it is multiplied by the weights, for the
@@ -21,30 +21,21 @@ const PARTS: usize = 8;
 /// Terms that one task of the weight gradient has at least.
 const TERMS: usize = 64;
 
-/// Output pixels of an image up to which patches pay, if the weights are [`MANY_WEIGHTS`].
+/// Output pixels of an image up to which copying several images together costs more than the direct path loses.
 const FEW_PIXELS: usize = 64;
-
-/// Weights that no longer fit the second-level cache.
-const MANY_WEIGHTS: usize = 512 * 1024;
-
-/// Terms from which one running sum, as the direct path has it, rounds to several times the error of `gemm`'s blocks.
-const MANY_TERMS: usize = 2048;
 
 /// Terms that are too few to fill the tiles of the direct path.
 const FEW_TERMS: usize = 16;
 
-/// Whether this is the better path: every pixel is in one patch, the weights outweigh the pixels, or sums are long or
-/// very short.
+/// Whether this is the better path: every pixel is in one patch, but not of images so small that many make one matrix, or
+/// sums are very short.
 pub(super) fn fit(shape: &ConvShape) -> bool {
     let [rows, columns] = shape.output();
     let apart =
         (0..2).all(|axis| shape.dilation[axis] == 1 && shape.kernel[axis] <= shape.stride[axis]);
     let taps = shape.kernel[0] * shape.kernel[1];
     shape.groups == 1
-        && (apart
-            || shape.channels * taps <= FEW_TERMS
-            || rows * columns <= FEW_PIXELS && shape.weight_len() >= MANY_WEIGHTS
-            || shape.channels.max(shape.filters) * taps >= MANY_TERMS)
+        && (apart && rows * columns > FEW_PIXELS || shape.channels * taps <= FEW_TERMS)
 }
 
 /// A patch matrix: some images, and some output rows of each (all of them if there is more than one image).

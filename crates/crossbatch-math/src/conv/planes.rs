@@ -1,9 +1,8 @@
 //! How an image is laid out so that every tap of a convolution is one pointer offset away.
 //!
 //! An image is copied with its padding into planes. Position `(y, x)` of the output grid is the flat
-//! index `y * width + x` of a plane, and each tap reads at a fixed distance from it. A vector of
-//! neighbouring outputs is therefore one unaligned read a tap, also across the ends of rows, and no
-//! patch matrix is built; the few positions past the end of a row are computed and dropped. A stride
+//! index `y * width + x` of a plane, and each tap reads at a fixed distance from it, so that no patch
+//! matrix is built. A stride
 //! splits the image into one plane a residue, so that it costs no more than stride 1.
 
 use super::shape::ConvShape;
@@ -140,11 +139,6 @@ impl Planes {
         (used.div_ceil(LINE) | 1) * LINE
     }
 
-    /// Planes of one channel.
-    pub(super) fn count(&self) -> usize {
-        self.samplings.len()
-    }
-
     /// Columns of a plane.
     pub(super) fn width(&self) -> usize {
         self.plane[1]
@@ -156,6 +150,19 @@ impl Planes {
         (0..channels)
             .flat_map(|channel| self.taps.iter().map(move |tap| channel * channel_len + tap))
             .collect()
+    }
+
+    /// The taps that read pixels, not padding, for at least one output of row `y`; all others lie before or behind.
+    pub(super) fn taps_inside(&self, y: usize) -> std::ops::Range<usize> {
+        let inside = |tap: &usize| {
+            let (sampling, row) = (tap / self.plane_len(), tap % self.plane_len() / self.plane[1]);
+            let Sampling { origin, step } = self.samplings[sampling];
+            let from = ((y + row) * step[0]) as isize + origin[0];
+            0 <= from && from < self.source[0] as isize
+        };
+        let first = self.taps.iter().position(inside).unwrap_or(0);
+        let end = self.taps.iter().rposition(inside).map_or(first, |last| last + 1);
+        first..end
     }
 
     /// Lays out one image: `source` holds whole channels, `planes` gets as many.
@@ -198,40 +205,6 @@ impl Planes {
             }
         }
     }
-
-    /// The vectors of `lanes` neighbouring positions that cover the output grid.
-    pub(super) fn spans(&self, lanes: usize) -> Vec<Span> {
-        let [rows, columns] = self.output;
-        let width = self.plane[1];
-        let end = if rows * columns == 0 { 0 } else { (rows - 1) * width + columns };
-        let mut spans = Vec::with_capacity(end.div_ceil(lanes));
-        let mut written = 0;
-        for start in (0..end).step_by(lanes) {
-            let mut mask = 0;
-            for lane in 0..lanes.min(end - start) {
-                if (start + lane) % width < columns {
-                    mask |= 1 << lane;
-                }
-            }
-            if mask != 0 {
-                spans.push(Span { start, mask, output: written });
-                written += mask.count_ones() as usize;
-            }
-        }
-        debug_assert_eq!(written, rows * columns);
-        spans
-    }
-}
-
-/// One vector of the output grid.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    /// Flat position of the first lane in a plane.
-    pub(super) start: usize,
-    /// The lanes that are part of the output.
-    pub(super) mask: u32,
-    /// Index of the first such lane in the output.
-    pub(super) output: usize,
 }
 
 /// The plane positions whose source position `p * step + origin` lies in `0..limit`.

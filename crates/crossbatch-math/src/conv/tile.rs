@@ -7,14 +7,12 @@
 use crate::lanes::{Avx2, Avx512};
 use crate::lanes::{Lanes, Level, Portable};
 
-/// One vector of output positions of one image.
+/// One vector of output positions.
 #[derive(Clone, Copy)]
 pub(super) struct Job {
     /// Index of its first lane in the planes.
     pub(super) planes: usize,
-    /// The lanes that are part of the output.
-    pub(super) mask: u32,
-    /// Index of the first such lane in the output of filter 0.
+    /// Index of its first lane in the output of filter 0.
     pub(super) output: usize,
 }
 
@@ -49,7 +47,7 @@ impl Product<'_> {
     ///
     /// # Safety
     ///
-    /// `output` must be valid for every `job.output + filter * filter_stride` plus the job's lanes,
+    /// `output` must be valid for every `job.output + filter * filter_stride` plus a vector,
     /// and nothing else may access those elements meanwhile.
     #[allow(unsafe_code)]
     pub(super) unsafe fn run(&self, level: Level, output: *mut f32) {
@@ -169,7 +167,7 @@ unsafe fn tile_of<L: Lanes, const V: usize, const F: usize>(
                 for vector in 0..V {
                     let job = jobs.get_unchecked(vector);
                     let to = output.add(filter * work.filter_stride + job.output);
-                    sums[filter][vector].store_selected(job.mask, to);
+                    sums[filter][vector].store(to);
                 }
             }
         }

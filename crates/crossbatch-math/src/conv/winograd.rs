@@ -38,6 +38,9 @@ const LEAST: usize = 192;
 /// Transformed elements of the weight gradient that are in memory at a time.
 const GROUP: usize = 2 * 1024 * 1024;
 
+/// Channels up to which the forward pass of training is as exact as by plain sums.
+const MOST_CHANNELS: usize = 256;
+
 /// Whether the products that are saved outweigh the transforms and the tiles too many.
 pub(super) fn fit(shape: &ConvShape) -> bool {
     let possible = shape.kernel == [3, 3]
@@ -50,7 +53,14 @@ pub(super) fn fit(shape: &ConvShape) -> bool {
     }
     let [rows, columns] = shape.output();
     let computed = POINTS * rows.div_ceil(2) * columns.div_ceil(2);
-    9 * rows * columns * 10 >= computed * 13
+    9 * rows * columns * 10 >= computed * 18
+}
+
+/// As [`fit`], without the sums so long that the rounded kernels show: with 512 channels the running means at the end of
+/// ResNet-18 were off by 3.3 times PyTorch's own error, with 256 all statistics and gradients of every backbone are as
+/// close as with plain sums.
+pub(super) fn fit_training(shape: &ConvShape) -> bool {
+    fit(shape) && shape.channels <= MOST_CHANNELS
 }
 
 /// Some rows of tiles of some images.
@@ -189,7 +199,7 @@ fn convolve(
             let columns = count * task.images.len();
             let jobs: Vec<Job> = (0..columns)
                 .step_by(level.lanes())
-                .map(|first| Job { planes: first, mask: mask(level.lanes()), output: first })
+                .map(|first| Job { planes: first, output: first })
                 .collect();
             scratch::with(Use::Result, filters * plane, |sums| {
                 for index in 0..POINTS {
@@ -224,10 +234,6 @@ fn convolve(
         });
     });
     result
-}
-
-fn mask(lanes: usize) -> u32 {
-    (1 << lanes) - 1
 }
 
 /// Room for the pixels of a channel, and what vectors read behind them.

@@ -1,7 +1,10 @@
 //! `[images]`: what happens between a file and the network.
 
+use std::path::PathBuf;
+
 use crossbatch_data::{
-    Augment, Corrupt, DecodeOptions, Filter, Fit, LoaderConfig, Normalise, RandomCrop, Truncated,
+    Augment, Corrupt, DecodeOptions, DiskCache, Filter, Fit, LoaderConfig, Normalise, RandomCrop,
+    Truncated,
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +67,10 @@ pub struct ImagesRecipe {
     /// Decoded training pictures are kept at their full size in memory, up to this many MiB, where they are augmented.
     /// Default 0.
     pub cache_mib: usize,
+    /// Those that do not fit there are kept in a file, up to this many MiB. Default 0.
+    pub disk_cache_mib: u64,
+    /// The folder of that file. Default: the system's for temporary files.
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// How training pictures are cropped.
@@ -115,6 +122,8 @@ impl Default for ImagesRecipe {
             workers: 0,
             ahead: 4,
             cache_mib: 0,
+            disk_cache_mib: 0,
+            cache_dir: None,
         }
     }
 }
@@ -181,6 +190,14 @@ impl ImagesRecipe {
             views: 1,
             corrupt: self.corrupt,
             cache_bytes: self.cache_mib.saturating_mul(1 << 20),
+        }
+    }
+
+    /// Room for decoded pictures on a disk.
+    pub fn disk_cache(&self) -> DiskCache {
+        DiskCache {
+            folder: self.cache_dir.clone().unwrap_or_else(std::env::temp_dir),
+            bytes: self.disk_cache_mib.saturating_mul(1 << 20),
         }
     }
 }

@@ -283,7 +283,11 @@ fn run(
     printer: &Printer,
 ) -> anyhow::Result<Subject> {
     let folder = RunFolder::open(path)?;
-    let mut recipe = folder.recipe(&common.settings())?;
+    if let Some(other) = args.set.iter().find(|setting| !setting.trim_start().starts_with("data."))
+    {
+        bail!("cannot use `--set {other}`: only keys of [data] may differ from the run's");
+    }
+    let mut recipe = folder.recipe(&[&args.set[..], &common.settings()].concat())?;
     if let Some(similarity) = args.similarity.filter(|&asked| asked != SimilarityArg::Cosine) {
         printer.warn(&format!(
             "the network's embeddings have length 1: {similarity:?} ranks them as cosine does"
@@ -363,10 +367,16 @@ fn use_data(recipe: &mut Recipe, args: &EvalArgs) {
     let Some(path) = &args.data else { return };
     let same = recipe.data.path.as_ref().is_some_and(|own| identity(own) == identity(path));
     if !same {
-        recipe.data.kind = None;
+        let is_set =
+            |key: &str| args.set.iter().any(|setting| setting.trim_start().starts_with(key));
+        if !is_set("data.kind") {
+            recipe.data.kind = None;
+        }
         recipe.data.train_list = None;
         recipe.data.test_list = None;
-        recipe.data.protocol = None;
+        if !is_set("data.protocol") {
+            recipe.data.protocol = None;
+        }
         recipe.data.expected = Expected::default();
     }
     recipe.data.path = Some(path.clone());

@@ -185,7 +185,7 @@ fn commas_and_blanks_in_names_are_part_of_them() {
     for (place, file, from, to) in [
         (0, "Ebay_train.txt", "_0.JPG", ",_0.JPG"),
         (1, "list_eval_partition_excerpt.txt", "01_1_front", "01,1_front"),
-        (3, "images.txt", "Black_footed_Albatross_0046", "Black, footed Albatross_0046"),
+        (3, "images.txt", "Black_Footed_Albatross_0046", "Black, Footed Albatross_0046"),
     ] {
         let Some(copy) = Copy::of(&SETS[place]) else { return };
         let before = copy.open();

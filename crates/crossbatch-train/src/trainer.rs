@@ -48,7 +48,7 @@ impl<'a> Trainer<'a> {
     ///
     /// If the classes do not allow the recipe's batches, or a batch does not fit the memory.
     pub fn new(recipe: &'a Recipe, data: &'a LoadedSplit) -> Result<Self, Error> {
-        let device = recipe.train.autodiff(recipe.device.open()?);
+        let device = recipe.device.open()?.autodiff();
         let (plan, slots) = check(recipe, &data.labels)?;
         if slots > 0 && !device.supports_dtype(recipe.memory.storage.dtype()) {
             let storage = format!("{:?}", recipe.memory.storage).to_lowercase();

@@ -135,21 +135,6 @@ fn the_budget_of_decoded_images_changes_nothing() {
     assert_eq!(weights(&[], "all"), weights(&["data.cache-mib=0"], "none"));
 }
 
-/// A network with element-wise operations between its layers, which alone are computed again.
-#[test]
-fn gradient_checkpointing_changes_no_number() {
-    let root = tempfile::tempdir().unwrap();
-    let weights = |checkpointing: &str| {
-        let folder = root.path().join(checkpointing);
-        let checkpointing = format!("train.checkpointing={checkpointing}");
-        let settings =
-            ["model.backbone=mobilenetv3-small", "data.image-size=32", "steps=3", &checkpointing];
-        finish(&recipe(&settings), &folder);
-        fs_err::read(folder.join("last.safetensors")).unwrap()
-    };
-    assert_eq!(weights("true"), weights("false"));
-}
-
 /// The options of each case touch other parts of what is saved.
 #[test]
 fn a_stop_in_the_memorys_middle_resumes_to_the_bit() {

@@ -36,7 +36,7 @@ pub(crate) struct Measured {
 /// Times `steps` training steps of the recipe's network and optimiser, with the batch's contrastive loss.
 pub(crate) fn train(recipe: &Recipe, batch: usize, steps: usize) -> Result<Measured, Error> {
     ALLOCATOR.start();
-    let device = recipe.train.autodiff(Device::flex());
+    let device = Device::flex().autodiff();
     let embedder = Embedder::new(&recipe.embedder_config(), recipe.seed, &device);
     let parameters = embedder.trainable();
     let term = PairTerm::shared(LossKind::Contrastive.config().build());

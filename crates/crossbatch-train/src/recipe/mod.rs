@@ -350,22 +350,11 @@ pub struct TrainRecipe {
     pub report: Report,
     /// Steps between checkpoints; 0 writes one only at the end or on Ctrl-C. Default 500.
     pub checkpoint_every: u64,
-    /// Gradient checkpointing: results of element-wise operations are computed again in the backward pass instead of
-    /// kept. Changes no number. Default false.
-    pub checkpointing: bool,
 }
 
 impl Default for TrainRecipe {
     fn default() -> Self {
-        Self { report: Report::Last, checkpoint_every: 500, checkpointing: false }
-    }
-}
-
-impl TrainRecipe {
-    /// The device with what training needs of it.
-    pub fn autodiff(&self, device: Device) -> Device {
-        let device = device.autodiff();
-        if self.checkpointing { device.gradient_checkpointing() } else { device }
+        Self { report: Report::Last, checkpoint_every: 500 }
     }
 }
 

@@ -395,3 +395,20 @@ fn ctrl_c_ends_an_evaluation_and_leaves_nothing() {
     assert!(output.stdout.is_empty());
     assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 2);
 }
+
+/// The same file on both sides searches itself: no row finds itself.
+#[test]
+fn a_file_that_is_queries_and_gallery_searches_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: Vec<f32> = (0..40 * 3).map(|i| ((i * i) as f32 * 0.37).sin()).collect();
+    let all = crossbatch_retrieval::Embeddings::new(rows, 3).unwrap();
+    let labels = crossbatch_retrieval::Labels::from_integers((0..40i64).map(|row| row % 8));
+    all.with_labels(labels).unwrap().save(&folder.path().join("a.safetensors")).unwrap();
+    let eval = |args: &[&str]| {
+        let all = [&["eval", "--format", "json"], args].concat();
+        crate::support::crossbatch_in(folder.path(), &all).json()["recall_at_1"].clone()
+    };
+    let alone = eval(&["a.safetensors"]);
+    assert!(alone.as_f64().unwrap() < 0.9);
+    assert_eq!(eval(&["--query", "a.safetensors", "--gallery", "./a.safetensors"]), alone);
+}

@@ -1,9 +1,9 @@
 //! `crossbatch embed`
 
 use anyhow::bail;
-use crossbatch_train::Observer;
+use crossbatch_train::{Observer, Report};
 
-use super::open_model;
+use super::{open_model, report};
 use crate::{
     args::{Common, EmbedArgs},
     embedding::embed_items,
@@ -27,7 +27,15 @@ pub(crate) fn run(args: &EmbedArgs, common: &Common, printer: &Printer) -> anyho
     let total = items.len();
     let mut embedded = embed_items(&model, items, "images", common.verbose, printer)?;
 
-    let embeddings = output.embeddings(&mut embedded)?.with_metadata("similarity", "cosine");
+    let weights = match report(args.weights, &recipe) {
+        Report::Last => "last weights",
+        Report::Best => "best weights",
+    };
+    let embeddings = output
+        .embeddings(&mut embedded)?
+        .with_metadata("similarity", "cosine")
+        .with_metadata("model", &args.run.display().to_string())
+        .with_metadata("weights", weights);
     let place = output.write(&embeddings)?;
     let count = embedded.items.len();
     printer.note(&format!("{count} embeddings of {} numbers in {place}", embedded.dim));

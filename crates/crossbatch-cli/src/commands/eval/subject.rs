@@ -153,6 +153,8 @@ fn one_file(args: &EvalArgs, path: &Path, printer: &Printer) -> anyhow::Result<S
         bail!("{}", whole("--query COLUMN=VALUE"));
     }
     let (queries, gallery) = match (&args.query, &args.gallery) {
+        // The same rows on both sides are a set that searches itself, each without itself.
+        (Some(query), Some(gallery)) if query == gallery => (part(&rows, query)?, None),
         (Some(query), Some(gallery)) => (part(&rows, query)?, Some(part(&rows, gallery)?)),
         _ => (rows, None),
     };
@@ -165,6 +167,22 @@ fn two_files(
     gallery: &Path,
     printer: &Printer,
 ) -> anyhow::Result<Subject> {
+    let same = |a: &Path, b: &Path| {
+        a == b
+            || matches!((fs_err::canonicalize(a), fs_err::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+    };
+    if same(query, gallery) {
+        // A set that searches itself, each row without itself.
+        if args.query_labels != args.gallery_labels {
+            bail!(
+                "{} is both the queries and the gallery, with different labels; give the same to --query-labels and --gallery-labels",
+                query.display()
+            );
+        }
+        let streams = streams(&[query], args, printer)?;
+        let rows = read(query, args.query_labels.as_deref(), streams, args)?;
+        return subject(query, rows.known, None, [rows.file, None], args);
+    }
     let streams = streams(&[query, gallery], args, printer)?;
     let queries = read(query, args.query_labels.as_deref(), streams, args)?;
     let gallery = read(gallery, args.gallery_labels.as_deref(), streams, args)?;

@@ -6,7 +6,7 @@
 //! | path | for |
 //! |---|---|
 //! | `depthwise` | one channel and one filter a group |
-//! | `winograd` | 3x3 kernels, stride 1, 32 channels and filters or more |
+//! | `winograd` | 3x3 kernels, stride 1, 32 channels and filters or more, outputs that tiles of 2x2 fill well; forward in training up to 256 channels |
 //! | `patches` | kernels of one pixel on more than 64 pixels, kernels that do not overlap, very short sums: `gemm` on a patch matrix, or on the image itself where that is the same |
 //! | `direct` | all others. Every pass copies an image once with its padding, and the inner loops keep a tile of results in registers while they read that copy at one offset a tap |
 //!
@@ -44,11 +44,7 @@ fn forward_at(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    assert_len("input", input.len(), shape.input_len());
-    assert_len("weight", weight.len(), shape.weight_len());
-    if let Some(bias) = bias {
-        assert_len("bias", bias.len(), shape.filters);
-    }
+    assert_forward(shape, input, weight, bias);
     if shape.depthwise() {
         return depthwise::forward(level, shape, input, weight, bias);
     }
@@ -79,12 +75,16 @@ pub fn inference(
     if !winograd::fit(shape) {
         return forward(shape, input, weight, bias);
     }
+    assert_forward(shape, input, weight, bias);
+    winograd::forward(Level::detect(), shape, input, weight, bias)
+}
+
+fn assert_forward(shape: &ConvShape, input: &[f32], weight: &[f32], bias: Option<&[f32]>) {
     assert_len("input", input.len(), shape.input_len());
     assert_len("weight", weight.len(), shape.weight_len());
     if let Some(bias) = bias {
         assert_len("bias", bias.len(), shape.filters);
     }
-    winograd::forward(Level::detect(), shape, input, weight, bias)
 }
 
 /// The gradient of the input, from the output's `gradient`.

@@ -2,8 +2,8 @@
 //!
 //! An image is copied with its padding into planes. Position `(y, x)` of the output grid is the flat
 //! index `y * width + x` of a plane, and each tap reads at a fixed distance from it, so that no patch
-//! matrix is built. A stride
-//! splits the image into one plane a residue, so that it costs no more than stride 1.
+//! matrix is built. A stride splits the image into one plane a residue, so that it costs no more than
+//! stride 1.
 
 use super::shape::ConvShape;
 

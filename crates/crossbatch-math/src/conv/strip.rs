@@ -314,7 +314,8 @@ impl<const S: usize> Tile<'_, S> {
                     }
                     own = own.add(L::LANES);
                 }
-                weights = weights.add(work.taps.len() * L::LANES);
+                // Behind the last channel these point outside, where nothing is read.
+                weights = weights.wrapping_add(work.taps.len() * L::LANES);
                 for base in &mut bases {
                     *base = base.wrapping_add(work.channel_len);
                 }

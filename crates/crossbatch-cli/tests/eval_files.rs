@@ -396,19 +396,35 @@ fn ctrl_c_ends_an_evaluation_and_leaves_nothing() {
     assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 2);
 }
 
-/// The same file on both sides searches itself: no row finds itself.
+/// No row finds itself where the same file, or the same row of it, is on both sides.
 #[test]
-fn a_file_that_is_queries_and_gallery_searches_itself() {
+fn rows_that_are_queries_and_gallery_do_not_find_themselves() {
     let folder = tempfile::tempdir().unwrap();
     let rows: Vec<f32> = (0..40 * 3).map(|i| ((i * i) as f32 * 0.37).sin()).collect();
+    let text = |label: fn(usize) -> String| {
+        crossbatch_retrieval::Labels::from_text((0..40).map(label).collect::<Vec<_>>())
+    };
     let all = crossbatch_retrieval::Embeddings::new(rows, 3).unwrap();
-    let labels = crossbatch_retrieval::Labels::from_integers((0..40i64).map(|row| row % 8));
-    all.with_labels(labels).unwrap().save(&folder.path().join("a.safetensors")).unwrap();
+    let all = all.with_labels(text(|row| (row % 8).to_string())).unwrap();
+    let all = all.with_column("id", text(|row| row.to_string())).unwrap();
+    let all = all.with_column("all", text(|_| "1".to_owned())).unwrap();
+    let all = all.with_column("half", text(|row| (row / 20).to_string())).unwrap();
+    all.save(&folder.path().join("a.safetensors")).unwrap();
     let eval = |args: &[&str]| {
         let all = [&["eval", "--format", "json"], args].concat();
-        crate::support::crossbatch_in(folder.path(), &all).json()["recall_at_1"].clone()
+        crate::support::crossbatch_in(folder.path(), &all)
     };
-    let alone = eval(&["a.safetensors"]);
-    assert!(alone.as_f64().unwrap() < 0.9);
-    assert_eq!(eval(&["--query", "a.safetensors", "--gallery", "./a.safetensors"]), alone);
+    let first = |args: &[&str]| eval(args).json()["recall_at_1"].as_f64().unwrap();
+    let alone = first(&["a.safetensors"]);
+    assert!(alone < 0.9, "{alone}");
+    assert_eq!(first(&["--query", "a.safetensors", "--gallery", "./a.safetensors"]), alone);
+
+    let sides =
+        |query, gallery| ["--embeddings", "a.safetensors", "--query", query, "--gallery", gallery];
+    assert_eq!(first(&sides("all=1", "all=1")), alone);
+    eval(&sides("half=0", "all=1")).fails_with(&["20 rows are in the queries and in the gallery"]);
+    let named =
+        |query, gallery| first(&[&sides(query, gallery)[..], &["--ignore-same", "id"]].concat());
+    let halves = (named("half=0", "all=1") + named("half=1", "all=1")) / 2.0;
+    assert!((halves - alone).abs() < 1e-12, "{halves} {alone}");
 }

@@ -11,7 +11,8 @@ use crossbatch_retrieval::{
 };
 use serde_json::{Value, json};
 
-use crate::args::EvalArgs;
+use super::measure::shown;
+use crate::{args::EvalArgs, printer::Printer};
 
 /// Rates of false matches at which the missed ones are reported.
 const FALSE_MATCH_RATES: [f64; 3] = [0.01, 0.001, 0.0001];
@@ -39,16 +40,18 @@ pub(super) fn measure(
     args: &EvalArgs,
     seed: u64,
     options: &Options<'_>,
+    printer: &Printer,
 ) -> Result<Vec<Extra>, Error> {
     let mut extras = Vec::new();
     if args.cluster {
-        extras.push(cluster(sides, seed, options)?);
+        extras.push(shown(printer, "clusters", options, |options| cluster(sides, seed, options))?);
     }
     if args.verification {
-        extras.push(verification(sides, options)?);
+        extras
+            .push(shown(printer, "verification", options, |options| verification(sides, options))?);
     }
     if args.health {
-        extras.push(health(sides, options)?);
+        extras.push(shown(printer, "health", options, |options| health(sides, options))?);
     }
     Ok(extras)
 }

@@ -93,7 +93,11 @@ fn measure_within(
         let ranking = rank_sources(queries, gallery, subject.similarity, &relation, &options)?;
         let scores = Scores::of(&ranking, &config.metrics())?;
         let seconds = start.elapsed().as_secs_f64();
-        let first = || nearest_sources(queries, gallery, subject.similarity, 1, &ignore, &silent);
+        let first = || {
+            shown(printer, "nearest neighbours", &silent, |options| {
+                nearest_sources(queries, gallery, subject.similarity, 1, &ignore, options)
+            })
+        };
         let confused = confused(args, first, &labels)?;
         let (intervals, median) = intervals(args, &scores, &labels[0], seed)?;
         let [query_codes, gallery_codes] = labels;
@@ -121,7 +125,9 @@ fn measure_within(
     let ignore = ignore(within, &rules);
     let relation = Relation::new(&labels[0], &labels[1]).ignoring(ignore.clone());
     let before = sides.bytes();
-    let sides = sides.apply(&args.post, args.learn_from.as_deref(), &ignore, &silent)?;
+    let sides = shown(printer, "post-processing", &silent, |options| {
+        sides.apply(&args.post, args.learn_from.as_deref(), &ignore, options)
+    })?;
     let silent = silent.less(sides.bytes().saturating_sub(before))?;
     let options = silent.with_progress(&progress);
     let ranking = sides.rank(&args.post, &relation, &options)?;
@@ -130,9 +136,11 @@ fn measure_within(
     let seconds = start.elapsed().as_secs_f64();
 
     let (intervals, median) = intervals(args, &scores, &labels[0], seed)?;
-    let worst = args
-        .worst
-        .map(|count| worst_queries(queries, gallery, &relation, &ranking, count, &silent));
+    let worst = args.worst.map(|count| {
+        shown(printer, "worst queries", &silent, |options| {
+            worst_queries(queries, gallery, &relation, &ranking, count, options)
+        })
+    });
     let worst = worst.transpose()?;
     // What comes next has its memory.
     drop(ranking);
@@ -140,14 +148,19 @@ fn measure_within(
         (Some(_), Some(worst)) => neighbours(queries, gallery, within, worst, &rules, &silent)?,
         _ => Vec::new(),
     };
-    let confused = confused(args, || nearest(queries, gallery, 1, &ignore, &silent), &labels)?;
+    let first = || {
+        shown(printer, "nearest neighbours", &silent, |options| {
+            nearest(queries, gallery, 1, &ignore, options)
+        })
+    };
+    let confused = confused(args, first, &labels)?;
     let both = Sides {
         queries,
         query_codes: &labels[0],
         gallery: (!within).then_some(gallery),
         gallery_codes: &labels[1],
     };
-    let extras = extras::measure(&both, args, seed.unwrap_or(0), &silent)?;
+    let extras = extras::measure(&both, args, seed.unwrap_or(0), &silent, printer)?;
     let [query_codes, gallery_codes] = labels;
     Ok(Measured {
         scores,
@@ -161,6 +174,19 @@ fn measure_within(
         extras,
         seconds,
     })
+}
+
+/// Does a step, and shows under its name how far it is.
+pub(super) fn shown<R>(
+    printer: &Printer,
+    name: &str,
+    options: &Options<'_>,
+    step: impl FnOnce(&Options<'_>) -> R,
+) -> R {
+    let progress = |done, total| printer.progress(name, done, total);
+    let found = step(&options.with_progress(&progress));
+    printer.progress(name, 1, 1);
+    found
 }
 
 /// The intervals of the means and of the median rank, where they are asked for.

@@ -153,9 +153,19 @@ fn one_file(args: &EvalArgs, path: &Path, printer: &Printer) -> anyhow::Result<S
         bail!("{}", whole("--query COLUMN=VALUE"));
     }
     let (queries, gallery) = match (&args.query, &args.gallery) {
-        // The same rows on both sides are a set that searches itself, each without itself.
-        (Some(query), Some(gallery)) if query == gallery => (part(&rows, query)?, None),
-        (Some(query), Some(gallery)) => (part(&rows, query)?, Some(part(&rows, gallery)?)),
+        (Some(query), Some(gallery)) => {
+            let [asked, searched] = [part(&rows, query)?, part(&rows, gallery)?];
+            // The same rows on both sides are a set that searches itself, each without itself.
+            let gallery = (asked != searched).then(|| rows.select(&searched));
+            // What is ignored for its columns is always ignored for itself.
+            let both = asked.iter().filter(|row| searched.binary_search(row).is_ok()).count();
+            if gallery.is_some() && both > 0 && args.ignore_same.is_empty() {
+                bail!(
+                    "{both} rows are in the queries and in the gallery, where each would find itself; choose values that no row shares, or leave rows out with --ignore-same COLUMN, such as a column of names"
+                );
+            }
+            (rows.select(&asked), gallery)
+        }
         _ => (rows, None),
     };
     subject(path, queries, gallery, [file, None], args)
@@ -274,8 +284,8 @@ fn read(
     Ok(Rows { known: rows, file })
 }
 
-/// The rows that `COLUMN=VALUE` names.
-fn part(rows: &Embeddings, rule: &Path) -> anyhow::Result<Embeddings> {
+/// The rows that `COLUMN=VALUE` names, in order.
+fn part(rows: &Embeddings, rule: &Path) -> anyhow::Result<Vec<u32>> {
     let rule = rule.to_string_lossy();
     let Some((name, value)) = rule.split_once('=') else {
         bail!(
@@ -290,7 +300,7 @@ fn part(rows: &Embeddings, rule: &Path) -> anyhow::Result<Embeddings> {
         known.sort_unstable();
         bail!("no row of {} has `{rule}`; `{name}` is {} …", origin(rows), known.join(", "));
     }
-    Ok(rows.select(&chosen))
+    Ok(chosen)
 }
 
 /// The test images of a run, embedded by its network.

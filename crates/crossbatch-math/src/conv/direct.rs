@@ -303,10 +303,12 @@ fn multiply(
     let source_area = source.len() / place.batch / place.all_sources.max(1);
     let planes_len = sources * planes.channel_len();
 
-    // Neither the images of a task nor its filters change any sum, so they may follow the threads.
+    // Neither the images of a task nor its filters change any sum, so they may follow the threads: each gets as many tasks
+    // as the others, two at least.
     let threads = rayon::current_num_threads();
     let images = (CHUNK / planes_len.max(1)).max(strip::least_images(planes));
-    let images = images.clamp(1, place.batch.div_ceil(4 * threads).max(1));
+    let chunks = (place.batch / images / threads * threads).max(2 * threads);
+    let images = place.batch.div_ceil(chunks);
     let chunks = place.batch.div_ceil(images);
     let filter_blocks = results.div_ceil(level.lanes());
     let splits = if threads > 1 && chunks < 2 * threads {

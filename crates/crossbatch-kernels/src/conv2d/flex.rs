@@ -7,6 +7,17 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use crossbatch_math::conv::{self, ConvShape};
 
+fn shape(
+    batch: usize,
+    [channels, filters]: [usize; 2],
+    input: [usize; 2],
+    kernel: [usize; 2],
+    options: ConvOptions,
+) -> ConvShape {
+    let ConvOptions { stride, padding, dilation, groups } = options;
+    ConvShape { batch, channels, filters, input, kernel, stride, padding, dilation, groups }
+}
+
 /// [`conv::forward`] or [`conv::inference`].
 type Forward = fn(&ConvShape, &[f32], &[f32], Option<&[f32]>) -> Vec<f32>;
 
@@ -21,17 +32,7 @@ fn convolve(
     }
     let [batch, channels, height, width] = sizes(&input);
     let [filters, _, rows, columns] = sizes(&weight);
-    let shape = ConvShape {
-        batch,
-        channels,
-        filters,
-        input: [height, width],
-        kernel: [rows, columns],
-        stride: options.stride,
-        padding: options.padding,
-        dilation: options.dilation,
-        groups: options.groups,
-    };
+    let shape = shape(batch, [channels, filters], [height, width], [rows, columns], options);
     let (input, weight) = (ordered(input), ordered(weight));
     let output = by(&shape, values(&input), values(&weight), None);
     let [height, width] = shape.output();
@@ -67,17 +68,7 @@ impl Conv2dOps for Flex {
         let [batch, filters, ..] = sizes(&gradient);
         let [_, group_channels, rows, columns] = sizes(&weight);
         let channels = group_channels * options.groups;
-        let shape = ConvShape {
-            batch,
-            channels,
-            filters,
-            input: size,
-            kernel: [rows, columns],
-            stride: options.stride,
-            padding: options.padding,
-            dilation: options.dilation,
-            groups: options.groups,
-        };
+        let shape = shape(batch, [channels, filters], size, [rows, columns], options);
         let (gradient, weight) = (ordered(gradient), ordered(weight));
         let result = conv::input_gradient(&shape, values(&gradient), values(&weight));
         tensor(result, [batch, channels, size[0], size[1]])
@@ -94,17 +85,7 @@ impl Conv2dOps for Flex {
         }
         let [batch, channels, height, width] = sizes(&input);
         let [_, filters, ..] = sizes(&gradient);
-        let shape = ConvShape {
-            batch,
-            channels,
-            filters,
-            input: [height, width],
-            kernel,
-            stride: options.stride,
-            padding: options.padding,
-            dilation: options.dilation,
-            groups: options.groups,
-        };
+        let shape = shape(batch, [channels, filters], [height, width], kernel, options);
         let (input, gradient) = (ordered(input), ordered(gradient));
         let result = conv::weight_gradient(&shape, values(&input), values(&gradient));
         tensor(result, [filters, channels / options.groups, kernel[0], kernel[1]])

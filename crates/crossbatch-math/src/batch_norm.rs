@@ -196,10 +196,20 @@ pub fn inference_in_place(
     parameters: &BatchNormParameters<'_>,
     statistics: &Statistics,
 ) {
+    inference_in_place_at(Level::detect(), shape, values, residual, parameters, statistics);
+}
+
+fn inference_in_place_at(
+    level: Level,
+    shape: &BatchNormShape,
+    values: &mut [f32],
+    residual: Option<&[f32]>,
+    parameters: &BatchNormParameters<'_>,
+    statistics: &Statistics,
+) {
     check(shape, values, parameters);
     check_statistics(shape, statistics);
     check_residual(shape, residual);
-    let level = Level::detect();
     values
         .par_chunks_exact_mut(shape.area.max(1))
         .with_min_len((SMALL / shape.area.max(1)).max(1))
@@ -240,6 +250,12 @@ impl Line {
         (pixel - self.mean) * self.scale + self.shift
     }
 
+    /// ReLU, if there is one. Keeps NaN, as ReLU does elsewhere.
+    #[inline(always)]
+    fn cut(&self, value: f32) -> f32 {
+        if self.relu && value < 0.0 { 0.0 } else { value }
+    }
+
     /// Writes every element of `to`.
     fn apply(
         &self,
@@ -251,17 +267,15 @@ impl Line {
         #[inline(always)]
         fn body(line: &Line, from: &[f32], more: Option<&[f32]>, to: &mut [MaybeUninit<f32>]) {
             let line = *line;
-            // Keeps NaN, as ReLU does elsewhere.
-            let cut = |value: f32| if line.relu && value < 0.0 { 0.0 } else { value };
             match more {
                 None => {
                     for (to, from) in to.iter_mut().zip(from) {
-                        to.write(cut(line.at(*from)));
+                        to.write(line.cut(line.at(*from)));
                     }
                 }
                 Some(more) => {
                     for ((to, from), more) in to.iter_mut().zip(from).zip(more) {
-                        to.write(cut(line.at(*from) + more));
+                        to.write(line.cut(line.at(*from) + more));
                     }
                 }
             }
@@ -278,12 +292,11 @@ impl Line {
         #[inline(always)]
         fn body(line: &Line, values: &mut [f32], more: Option<&[f32]>) {
             let line = *line;
-            let cut = |value: f32| if line.relu && value < 0.0 { 0.0 } else { value };
             match more {
-                None => values.iter_mut().for_each(|value| *value = cut(line.at(*value))),
+                None => values.iter_mut().for_each(|value| *value = line.cut(line.at(*value))),
                 Some(more) => {
                     for (value, more) in values.iter_mut().zip(more) {
-                        *value = cut(line.at(*value) + more);
+                        *value = line.cut(line.at(*value) + more);
                     }
                 }
             }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `depthwise` | one channel and one filter a group |
 //! | `winograd` | 3x3 kernels, stride 1, 32 channels and filters or more, outputs that tiles of 2x2 fill well; forward in training up to 256 channels |
-//! | `patches` | kernels of one pixel on more than 64 pixels, kernels that do not overlap, very short sums: `gemm` on a patch matrix, or on the image itself where that is the same |
+//! | `patches` | kernels that do not overlap (those of one pixel too) on more than 64 output pixels, very short sums: `gemm` on a patch matrix, or on the image itself where that is the same |
 //! | `direct` | all others. Every pass copies an image once with its padding, and the inner loops keep a tile of results in registers while they read that copy at one offset a tap |
 //!
 //! Every element is summed in an order that depends on the shapes only, so results are the same to the

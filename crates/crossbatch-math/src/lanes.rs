@@ -149,14 +149,18 @@ pub(crate) fn prefetch(at: *const f32, len: usize) {
 
 mod arithmetic;
 pub(crate) use arithmetic::{Arithmetic, exp, sigmoid, softplus, sum};
+mod masked;
+pub(crate) use masked::Masked;
+
+/// Elements of the widest vector.
+pub(crate) const WIDEST: usize = 16;
 
 /// A vector of f32.
 ///
 /// # Safety
 ///
 /// Every method may only be called where the CPU has the instructions of the implementing type, and
-/// pointers must be valid for `LANES` elements (for [`Lanes::store_selected`]: for as many elements
-/// as `mask` has ones). They need no alignment.
+/// pointers must be valid for `LANES` elements. They need no alignment.
 #[allow(unsafe_code)]
 pub(crate) unsafe trait Lanes: Copy {
     /// Elements of a vector.
@@ -169,8 +173,6 @@ pub(crate) unsafe trait Lanes: Copy {
     unsafe fn store(self, to: *mut f32);
     /// `self + a * b`, fused where the CPU can.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
-    /// Writes the elements whose bit in `mask` is one, in order and without gaps.
-    unsafe fn store_selected(self, mask: u32, to: *mut f32);
     /// Transposes `LANES` rows of `LANES` elements: row `i` is read at `from + i * from_stride`, and column `i` written at
     /// `to + i * to_stride`. The two must not overlap.
     #[inline(always)]
@@ -215,29 +217,6 @@ unsafe impl Lanes for Portable {
         }
         self
     }
-    #[inline(always)]
-    unsafe fn store_selected(self, mask: u32, to: *mut f32) {
-        // SAFETY: the caller's pointer is valid for as many elements as the mask has ones.
-        unsafe { store_by_runs(&self.0, mask, to) }
-    }
-}
-
-/// Writes the selected elements of `values` without gaps.
-///
-/// # Safety
-///
-/// `to` must be valid for as many elements as `mask` has ones.
-#[inline(always)]
-#[allow(unsafe_code)]
-unsafe fn store_by_runs(values: &[f32; 8], mask: u32, to: *mut f32) {
-    let mut written = 0;
-    for (lane, value) in values.iter().enumerate() {
-        if mask >> lane & 1 == 1 {
-            // SAFETY: `written` stays below the number of ones in the mask.
-            unsafe { to.add(written).write(*value) };
-            written += 1;
-        }
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -245,7 +224,7 @@ pub(crate) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Lanes, store_by_runs};
+    use super::Lanes;
     use std::arch::x86_64::*;
 
     /// 256-bit vectors.
@@ -276,25 +255,13 @@ mod x86 {
             // SAFETY: the caller vouches for FMA.
             Self(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
         }
-        #[inline(always)]
-        unsafe fn store_selected(self, mask: u32, to: *mut f32) {
-            // SAFETY: the caller vouches for AVX and for as many elements as the mask has ones.
-            unsafe {
-                if mask == 0xff {
-                    return self.store(to);
-                }
-                let mut values = [0.0; 8];
-                self.store(values.as_mut_ptr());
-                store_by_runs(&values, mask, to);
-            }
-        }
     }
 
     /// 512-bit vectors.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512(pub(crate) __m512);
 
-    // SAFETY: AVX-512F only, unaligned accesses of 16 elements, masked ones by the mask's ones.
+    // SAFETY: AVX-512F only, unaligned accesses of 16 elements.
     #[allow(unsafe_code)]
     unsafe impl Lanes for Avx512 {
         const LANES: usize = 16;
@@ -317,19 +284,6 @@ mod x86 {
         unsafe fn add_product(self, a: Self, b: Self) -> Self {
             // SAFETY: the caller vouches for AVX-512F.
             Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
-        }
-        #[inline(always)]
-        unsafe fn store_selected(self, mask: u32, to: *mut f32) {
-            // SAFETY: the caller vouches for AVX-512F and for as many elements as the mask has ones;
-            // the compressed elements come first, and only those are written.
-            unsafe {
-                if mask == 0xffff {
-                    return self.store(to);
-                }
-                let packed = _mm512_maskz_compress_ps(mask as __mmask16, self.0);
-                let first = (1u32 << mask.count_ones()) - 1;
-                _mm512_mask_storeu_ps(to, first as __mmask16, packed);
-            }
         }
         #[inline(always)]
         unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {

@@ -129,7 +129,7 @@ pub trait Conv2dOps: Backend {
     }
 
     /// The convolution whose gradient will be asked for: what it loses is carried through the network and back, so on
-    /// the CPU it is computed by plain sums.
+    /// the CPU it is computed by plain sums where others would lose more.
     #[fusion(default)]
     fn conv2d_tracked_forward(
         input: FloatTensor<Self>,

@@ -68,7 +68,7 @@ fn both_passes_agree_with_the_formulas() {
                 let given = inference(&shape, &input, None, &p, &statistics);
                 assert_eq!(given, output);
                 let mut place = input.clone();
-                inference_in_place(&shape, &mut place, None, &p, &statistics);
+                inference_in_place_at(level, &shape, &mut place, None, &p, &statistics);
                 assert_eq!(place, output);
                 let (apart, parameters) = backward(&shape, &input, &gradient, &p, &statistics);
                 close(&apart, &dx, &name);
@@ -149,6 +149,18 @@ fn nan_stays_visible() {
     let (output, statistics) = forward(&shape, &[1.0, f32::NAN, 2.0], None, &p);
     assert!(statistics.mean[0].is_nan() && statistics.variance[0].is_nan());
     assert!(output.iter().all(|value| value.is_nan()));
+    let statistics = Statistics { mean: vec![0.0], variance: vec![1.0] };
+    for residual in [None, Some(&[1.0, 1.0, 1.0][..])] {
+        let given = inference(&shape, &[1.0, f32::NAN, 2.0], residual, &p, &statistics);
+        let mut place = [1.0, f32::NAN, 2.0];
+        inference_in_place(&shape, &mut place, residual, &p, &statistics);
+        for found in [&given[..], &place[..]] {
+            assert_eq!(
+                found.iter().map(|value| value.is_nan()).collect::<Vec<_>>(),
+                [false, true, false]
+            );
+        }
+    }
 }
 
 #[test]

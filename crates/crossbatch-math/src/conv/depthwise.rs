@@ -7,20 +7,15 @@
 
 mod any;
 mod block;
-mod masked;
 
 use super::shape::ConvShape;
-use crate::lanes::{Level, for_lanes, sum};
+use crate::lanes::{Level, Masked, WIDEST, for_lanes, sum};
 use block::{
     Plane, Rows, Strip, Sums, accumulate, accumulate_half_products, accumulate_halves,
     accumulate_products, row_mask,
 };
-use masked::Masked;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
-
-/// Elements of the widest vector.
-const WIDEST: usize = 16;
 
 /// Planes that one task computes.
 const TOGETHER: usize = 8;
@@ -382,9 +377,12 @@ fn spread(level: Level, shape: &ConvShape, gradient: &[f32], weight: &[f32]) -> 
     let kernel = shape.kernel[0];
     let source = shape.output();
     let [height, width] = shape.input;
-    let rows = &[0, 1].map(|odd| Parity::new(odd, shape.padding[0], kernel));
-    let blocks = &rows.each_ref().map(|rows| rows.blocks(height, source));
-    let columns = [0, 1].map(|odd| Parity::new(odd, shape.padding[1], kernel));
+    if shape.input_len() == 0 {
+        return Vec::new();
+    }
+    let rows = &[0, 1].map(|odd| Parity::new(odd, height, shape.padding[0], kernel));
+    let blocks = &rows.each_ref().map(|rows| rows.blocks(source));
+    let columns = [0, 1].map(|odd| Parity::new(odd, width, shape.padding[1], kernel));
     let lanes = level.lanes();
     let mut strips = Vec::new();
     for first in (0..width.div_ceil(2)).step_by(lanes) {
@@ -430,6 +428,9 @@ fn spread(level: Level, shape: &ConvShape, gradient: &[f32], weight: &[f32]) -> 
 /// The taps that pixels meet whose row (or column) is even, or odd.
 struct Parity {
     odd: usize,
+    /// How many such pixels there are, and how many make a block.
+    pixels: usize,
+    block: usize,
     /// The kernel's first such tap; the others follow two apart.
     tap: usize,
     count: usize,
@@ -438,18 +439,18 @@ struct Parity {
 }
 
 impl Parity {
-    fn new(odd: usize, padding: usize, kernel: usize) -> Self {
+    /// Of `side` rows (or columns), one at least.
+    fn new(odd: usize, side: usize, padding: usize, kernel: usize) -> Self {
+        let pixels = (side - odd).div_ceil(2);
         let tap = (odd + padding) % 2;
         let count = (kernel - tap).div_ceil(2);
         let first = (odd + padding - tap) as isize / 2 - (count as isize - 1);
-        Self { odd, tap, count, first }
+        Self { odd, pixels, block: block_of(pixels), tap, count, first }
     }
 
     /// Where each block of such rows reads.
-    fn blocks(&self, height: usize, source: [usize; 2]) -> Vec<Rows> {
-        let count = (height - self.odd).div_ceil(2);
-        let block = block_of(count);
-        let firsts = (0..count).step_by(block);
+    fn blocks(&self, source: [usize; 2]) -> Vec<Rows> {
+        let firsts = (0..self.pixels).step_by(self.block);
         firsts.map(|first| Rows::new(first as isize + self.first, source, 1)).collect()
     }
 
@@ -476,41 +477,24 @@ fn spread_plane<L: Masked>(
     columns: usize,
     result: &mut [MaybeUninit<f32>],
 ) {
-    let height = result.len() / columns;
     let kernel: usize = rows.iter().map(|rows| rows.count).sum();
     let mut from = 0;
     for (rows, blocks) in rows.iter().zip(blocks) {
         let weights = &weights[from..][..rows.count * kernel];
         from += rows.count * kernel;
-        let count = (height - rows.odd).div_ceil(2);
-        let small = block_of(count) == 4;
-        match (rows.count, small) {
-            (1, true) => {
-                spread_rows::<L, 1, 4>(image, rows, blocks, strips, weights, columns, result)
-            }
-            (2, true) => {
-                spread_rows::<L, 2, 4>(image, rows, blocks, strips, weights, columns, result)
-            }
-            (3, true) => {
-                spread_rows::<L, 3, 4>(image, rows, blocks, strips, weights, columns, result)
-            }
-            (4, true) => {
-                spread_rows::<L, 4, 4>(image, rows, blocks, strips, weights, columns, result)
-            }
-            (1, false) => {
-                spread_rows::<L, 1, 7>(image, rows, blocks, strips, weights, columns, result)
-            }
-            (2, false) => {
-                spread_rows::<L, 2, 7>(image, rows, blocks, strips, weights, columns, result)
-            }
-            (3, false) => {
-                spread_rows::<L, 3, 7>(image, rows, blocks, strips, weights, columns, result)
-            }
-            (4, false) => {
-                spread_rows::<L, 4, 7>(image, rows, blocks, strips, weights, columns, result)
-            }
-            other => unreachable!("no kernel for {other:?}"),
+        macro_rules! by_taps_and_block {
+            ($(($taps:literal, $block:literal))*) => {
+                match (rows.count, rows.block) {
+                    $(($taps, $block) => {
+                        spread_rows::<L, $taps, $block>(
+                            image, rows, blocks, strips, weights, columns, result,
+                        );
+                    })*
+                    other => unreachable!("no kernel for {other:?}"),
+                }
+            };
         }
+        by_taps_and_block!((1, 4)(2, 4)(3, 4)(4, 4)(1, 7)(2, 7)(3, 7)(4, 7));
     }
 }
 
@@ -525,8 +509,6 @@ fn spread_rows<L: Masked, const K: usize, const R: usize>(
     columns: usize,
     result: &mut [MaybeUninit<f32>],
 ) {
-    let height = result.len() / columns;
-    let count = (height - rows.odd).div_ceil(2);
     for (first, reads) in (0..).step_by(R).zip(blocks) {
         for strip in strips {
             let (even, odd) = weights.split_at(strip.taps[0].len() * K);
@@ -536,7 +518,8 @@ fn spread_rows<L: Masked, const K: usize, const R: usize>(
                 accumulate::<L, K, R, 1>(&mut evens, image, reads, &strip.taps[0], even);
                 let mut odds = [L::splat(0.0); R];
                 accumulate::<L, K, R, 1>(&mut odds, image, reads, &strip.taps[1], odd);
-                for (place, (even, odd)) in evens.iter().zip(&odds).enumerate().take(count - first)
+                for (place, (even, odd)) in
+                    evens.iter().zip(&odds).enumerate().take(rows.pixels - first)
                 {
                     let row = 2 * (first + place) + rows.odd;
                     let to = result.as_mut_ptr().add(row * columns + strip.first).cast::<f32>();

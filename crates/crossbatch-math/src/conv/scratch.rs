@@ -11,7 +11,7 @@ pub(super) enum Use {
     Result,
     /// Images of a group of the weight gradient.
     Group,
-    /// Sums of the weight gradient.
+    /// Sums that go on: those of the weight gradient, and of strips that wait for more channels.
     Sums,
 }
 

@@ -12,7 +12,7 @@ use super::planes::Planes;
 use super::scratch::{self, Use};
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
-use crate::lanes::{Lanes, Level, Portable};
+use crate::lanes::{Level, Masked, Portable, WIDEST};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -24,9 +24,6 @@ const TERMS: usize = 1024;
 
 /// Tiles that pass before the next weights, at least.
 const TILES: usize = 24;
-
-/// The widest vector.
-const WIDEST: usize = 16;
 
 /// Vectors of filters in a tile at most.
 const MOST_VECTORS: usize = 2;
@@ -199,7 +196,7 @@ unsafe fn avx2(work: &StripProduct<'_>, sums: *mut f32, output: *mut f32) {
 /// Picks the body for the strips' length.
 #[inline(always)]
 #[allow(unsafe_code)]
-unsafe fn walk<L: Lanes, const V: usize>(
+unsafe fn walk<L: Masked, const V: usize>(
     work: &StripProduct<'_>,
     sums: *mut f32,
     output: *mut f32,
@@ -222,7 +219,7 @@ unsafe fn walk<L: Lanes, const V: usize>(
 /// All strips, `S` at a time, for each `V` vectors of filters and some channels.
 #[inline(always)]
 #[allow(unsafe_code)]
-unsafe fn blocks<L: Lanes, const V: usize, const S: usize, const W: usize>(
+unsafe fn blocks<L: Masked, const V: usize, const S: usize, const W: usize>(
     work: &StripProduct<'_>,
     sums: *mut f32,
     output: *mut f32,
@@ -276,7 +273,7 @@ impl<const S: usize> Tile<'_, S> {
     /// Goes on with the sums from `sums`, or starts them, and leaves them there, or writes the outputs.
     #[inline(always)]
     #[allow(unsafe_code)]
-    unsafe fn run<L: Lanes, const V: usize, const W: usize>(
+    unsafe fn run<L: Masked, const V: usize, const W: usize>(
         &self,
         work: &StripProduct<'_>,
         sums: *mut f32,
@@ -286,16 +283,16 @@ impl<const S: usize> Tile<'_, S> {
         unsafe {
             let mut tile = [[[L::splat(0.0); V]; W]; S];
             let mut bases = [work.planes.as_ptr(); S];
+            // Where there is nothing to sum, these point outside, and nothing is read.
             for (base, strip) in bases.iter_mut().zip(self.strips) {
-                *base = base.add(strip.planes + self.channels.start * work.channel_len);
+                *base = base.wrapping_add(strip.planes + self.channels.start * work.channel_len);
             }
             let taps = &work.taps[self.taps.clone()];
             let block = work.channels * work.taps.len() * L::LANES;
-            let mut weights = work
-                .weights
-                .as_ptr()
-                .add(self.first / L::LANES * block)
-                .add((self.channels.start * work.taps.len() + self.taps.start) * L::LANES);
+            let mut weights =
+                work.weights.as_ptr().wrapping_add(self.first / L::LANES * block).wrapping_add(
+                    (self.channels.start * work.taps.len() + self.taps.start) * L::LANES,
+                );
             for _ in self.channels.clone() {
                 let mut own = weights;
                 for &tap in taps {
@@ -368,7 +365,7 @@ impl<const S: usize> Tile<'_, S> {
 /// Writes the sums of a strip and a vector of filters from `first` on, given as [`WIDEST`] rows a position.
 #[inline(always)]
 #[allow(unsafe_code)]
-unsafe fn write<L: Lanes>(
+unsafe fn write<L: Masked>(
     work: &StripProduct<'_>,
     strip: &Strip,
     first: usize,
@@ -390,7 +387,7 @@ unsafe fn write<L: Lanes>(
                 let values = L::load(columns[lane].as_ptr().add(from));
                 let count = L::LANES.min(strip.count - from);
                 let mask = ((1u64 << count) - 1) as u32;
-                values.add_product(bias, L::splat(1.0)).store_selected(mask, to.add(from));
+                values.add_product(bias, L::splat(1.0)).store_masked(to.add(from), mask);
             }
         }
     }

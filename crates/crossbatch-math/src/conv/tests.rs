@@ -48,7 +48,7 @@ fn values(len: usize, seed: usize) -> Vec<f32> {
 
 fn shapes() -> Vec<ConvShape> {
     let mut shapes = Vec::new();
-    let sizes = [[1, 1], [2, 3], [3, 3], [7, 5], [14, 14], [9, 20], [17, 1]];
+    let sizes = [[1, 1], [2, 3], [3, 3], [7, 5], [14, 14], [9, 20], [17, 1], [28, 4]];
     let kernels = [
         ([1, 1], [0, 0]),
         ([3, 3], [1, 1]),
@@ -57,6 +57,8 @@ fn shapes() -> Vec<ConvShape> {
         ([7, 7], [3, 3]),
         ([2, 3], [1, 2]),
         ([3, 1], [3, 0]),
+        ([3, 3], [1, 2]),
+        ([5, 5], [6, 1]),
     ];
     for input in sizes {
         for (kernel, padding) in kernels {
@@ -152,12 +154,12 @@ fn all_passes_agree_with_written_out_sums() {
 #[test]
 fn bias_is_added_to_its_filter() {
     for kernel in [1, 3] {
-        for groups in [1, 3] {
+        for (channels, groups, side) in [(3, 1, 4), (3, 3, 4), (9, 9, 4), (9, 9, 15), (3, 1, 15)] {
             let shape = ConvShape {
                 batch: 40,
-                channels: 3,
+                channels,
                 filters: 9,
-                input: [4, 4],
+                input: [side, side],
                 kernel: [kernel; 2],
                 stride: [1, 1],
                 padding: [0, 0],
@@ -190,6 +192,55 @@ fn bias_is_added_to_its_filter() {
     for (index, value) in output.iter().enumerate() {
         assert_eq!(*value, (index / 4 % 9) as f32);
     }
+}
+
+/// Whole numbers so small that Winograd's transforms are exact too.
+#[test]
+fn inference_agrees_with_written_out_sums() {
+    let shape = |channels, filters, groups| ConvShape {
+        batch: 3,
+        channels,
+        filters,
+        input: [8, 9],
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [1, 1],
+        dilation: [1, 1],
+        groups,
+    };
+    assert!(winograd::fit(&shape(33, 40, 1)) && winograd::fit(&shape(512, 32, 1)));
+    assert!(winograd::fit_training(&shape(33, 40, 1)));
+    assert!(!winograd::fit_training(&shape(512, 32, 1)));
+    for shape in [shape(33, 40, 1), shape(512, 32, 1), shape(4, 5, 1), shape(6, 6, 6)] {
+        let (input, weight) = (values(shape.input_len(), 1), values(shape.weight_len(), 2));
+        let bias: Vec<f32> = (0..shape.filters).map(|filter| filter as f32 * 16.0).collect();
+        let area: usize = shape.output().iter().product();
+        let mut output: Vec<f32> =
+            (0..shape.output_len()).map(|at| bias[at / area % shape.filters]).collect();
+        naive(&shape, |o, i, w| output[o] += input[i] * weight[w]);
+        assert_eq!(inference(&shape, &input, &weight, Some(&bias)), output, "{shape:?}");
+        assert_eq!(forward(&shape, &input, &weight, Some(&bias)), output, "{shape:?}");
+    }
+}
+
+#[test]
+fn no_rows_have_an_empty_gradient() {
+    let shape = ConvShape {
+        batch: 2,
+        channels: 3,
+        filters: 3,
+        input: [0, 4],
+        kernel: [3, 3],
+        stride: [2, 2],
+        padding: [2, 2],
+        dilation: [1, 1],
+        groups: 3,
+    };
+    let gradient = vec![1.0; shape.output_len()];
+    assert!(!gradient.is_empty());
+    assert!(input_gradient(&shape, &gradient, &[1.0; 27]).is_empty());
+    assert_eq!(weight_gradient(&shape, &[], &gradient), [0.0; 27]);
+    assert_eq!(forward(&shape, &[], &[1.0; 27], None), vec![0.0; shape.output_len()]);
 }
 
 #[test]

@@ -32,8 +32,6 @@ pub(super) struct Product<'a> {
     pub(super) channels: usize,
     /// Weights by block of [`Level::filters`] filters, then term, then filter.
     pub(super) weights: &'a [f32],
-    /// What each filter's sum starts from.
-    pub(super) bias: Option<&'a [f32]>,
     /// The filters to compute, beginning at a block.
     pub(super) filters: std::ops::Range<usize>,
     /// The positions to compute.
@@ -63,7 +61,6 @@ impl Product<'_> {
         }
         let blocks = self.filters.end.div_ceil(level.filters());
         assert!(self.weights.len() >= blocks * level.filters() * self.offsets.len());
-        assert!(self.bias.is_none_or(|bias| bias.len() >= self.filters.end));
         match level {
             // SAFETY: the level was detected; the reads were checked above; the writes are the
             // caller's promise.
@@ -108,19 +105,15 @@ unsafe fn product<L: Lanes, const V: usize, const F: usize>(work: &Product<'_>, 
         for first in work.filters.clone().step_by(F) {
             let filters = F.min(work.filters.end - first);
             let weights = work.weights[first * terms..].as_ptr();
-            let mut bias = [0.0; F];
-            if let Some(values) = work.bias {
-                bias[..filters].copy_from_slice(&values[first..first + filters]);
-            }
             for tile in jobs.chunks(V) {
                 // SAFETY: `run` checked every read; the writes are its caller's promise.
                 unsafe {
                     let output = output.add(first * work.filter_stride);
                     if tile.len() == V {
-                        tile_of::<L, V, F>(work, tile, weights, &bias, filters, output);
+                        tile_of::<L, V, F>(work, tile, weights, filters, output);
                     } else {
                         for job in tile.chunks(1) {
-                            tile_of::<L, 1, F>(work, job, weights, &bias, filters, output);
+                            tile_of::<L, 1, F>(work, job, weights, filters, output);
                         }
                     }
                 }
@@ -135,7 +128,6 @@ unsafe fn tile_of<L: Lanes, const V: usize, const F: usize>(
     work: &Product<'_>,
     jobs: &[Job],
     mut weights: *const f32,
-    bias: &[f32; F],
     filters: usize,
     output: *mut f32,
 ) {
@@ -146,9 +138,6 @@ unsafe fn tile_of<L: Lanes, const V: usize, const F: usize>(
             *base = work.planes.as_ptr().add(job.planes);
         }
         let mut sums = [[L::splat(0.0); V]; F];
-        for filter in 0..F {
-            sums[filter] = [L::splat(bias[filter]); V];
-        }
         for &offset in work.offsets {
             let mut values = [L::splat(0.0); V];
             for vector in 0..V {

@@ -15,7 +15,7 @@ use super::planes::Planes;
 use super::scratch::{self, Use};
 use super::shape::ConvShape;
 use super::tile::{Job, Product};
-use crate::lanes::{Arithmetic, Level, for_lanes};
+use crate::lanes::{Arithmetic, Level, WIDEST, for_lanes};
 use crate::product::{Operand, Shared, multiply_into};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -25,9 +25,6 @@ const POINTS: usize = 16;
 
 /// The most filters of a block ([`Level::filters`]).
 const MOST_FILTERS: usize = 8;
-
-/// The widest vector.
-const WIDEST: usize = 16;
 
 /// Transformed elements, of sources and results, that one task works on at a time: about the second-level cache.
 const NEAR: usize = 384 * 1024;
@@ -208,7 +205,6 @@ fn convolve(
                         offsets: &offsets,
                         channels,
                         weights: &weights[index * point_weights..][..point_weights],
-                        bias: None,
                         filters: 0..filters,
                         jobs: &jobs,
                         filter_stride: plane,

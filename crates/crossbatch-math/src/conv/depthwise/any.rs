@@ -6,7 +6,7 @@
 use crate::conv::planes::Planes;
 use crate::conv::scratch::{self, Use};
 use crate::conv::shape::ConvShape;
-use crate::lanes::{Arithmetic, Level, for_lanes, sum};
+use crate::lanes::{Arithmetic, Level, WIDEST, for_lanes, sum};
 use rayon::prelude::*;
 
 /// Vectors that are computed together.
@@ -14,9 +14,6 @@ const VECTORS: usize = 4;
 
 /// Taps that are summed together in the weight gradient.
 const TAPS: usize = 7;
-
-/// Elements behind the last position that a vector may read.
-const SLACK: usize = 16;
 
 pub(super) fn forward(
     level: Level,
@@ -98,8 +95,8 @@ pub(super) fn weight_gradient(
     let planes = Planes::of_input(shape);
     let area = shape.input[0] * shape.input[1];
     let taps = shape.kernel[0] * shape.kernel[1];
-    let flat_len = ((rows - 1) * planes.width() + columns).next_multiple_of(SLACK);
-    let laid_len = planes.channel_len() + planes.offsets(1).iter().max().unwrap_or(&0) + 2 * SLACK;
+    let flat_len = ((rows - 1) * planes.width() + columns).next_multiple_of(WIDEST);
+    let laid_len = planes.channel_len() + planes.offsets(1).iter().max().unwrap_or(&0) + 2 * WIDEST;
     let mut result = vec![0.0; shape.weight_len()];
     result.par_chunks_exact_mut(taps).enumerate().for_each(|(channel, result)| {
         scratch::with(Use::Planes, laid_len + flat_len, |buffer| {
@@ -107,7 +104,7 @@ pub(super) fn weight_gradient(
             // Zeros where the gradient has no position, so that those products add nothing.
             laid.fill(0.0);
             flat.fill(0.0);
-            scratch::with(Use::Sums, taps * SLACK, |sums| {
+            scratch::with(Use::Sums, taps * WIDEST, |sums| {
                 sums.fill(0.0);
                 for image in 0..shape.batch {
                     let from = image * shape.channels + channel;
@@ -145,9 +142,9 @@ fn convolve(
         return;
     }
     let used = (rows - 1) * planes.width() + columns;
-    let len = used.next_multiple_of(SLACK);
+    let len = used.next_multiple_of(WIDEST);
     let laid_len = planes.channel_len();
-    scratch::with(Use::Planes, laid_len + 2 * SLACK, |laid| {
+    scratch::with(Use::Planes, laid_len + 2 * WIDEST, |laid| {
         planes.fill(source, &mut laid[..laid_len]);
         laid[laid_len..].fill(0.0);
         scratch::with(Use::Result, len, |flat| {
@@ -204,16 +201,16 @@ fn tile<L: Arithmetic, const V: usize>(
 fn add_products<L: Arithmetic>(laid: &[f32], flat: &[f32], taps: &[usize], sums: &mut [f32]) {
     let farthest = taps.iter().copied().max().unwrap_or(0);
     assert!(flat.len() + farthest <= laid.len() && flat.len().is_multiple_of(L::LANES));
-    assert_eq!(sums.len(), taps.len() * SLACK);
+    assert_eq!(sums.len(), taps.len() * WIDEST);
     let mut groups = taps.chunks_exact(TAPS);
     let mut at = 0;
     for taps in &mut groups {
         products_of::<L, TAPS>(laid, flat, taps, &mut sums[at..]);
-        at += TAPS * SLACK;
+        at += TAPS * WIDEST;
     }
     for tap in groups.remainder() {
         products_of::<L, 1>(laid, flat, std::slice::from_ref(tap), &mut sums[at..]);
-        at += SLACK;
+        at += WIDEST;
     }
 }
 
@@ -225,13 +222,13 @@ fn products_of<L: Arithmetic, const T: usize>(
     taps: &[usize],
     sums: &mut [f32],
 ) {
-    assert!(taps.len() == T && sums.len() >= T * SLACK);
-    // SAFETY: `add_products` checked that every position may be read at every tap; there is a place of `SLACK`, the
+    assert!(taps.len() == T && sums.len() >= T * WIDEST);
+    // SAFETY: `add_products` checked that every position may be read at every tap; there is a place of `WIDEST`, the
     // widest vector, for each tap's sum; the level was detected.
     unsafe {
         let mut totals = [L::splat(0.0); T];
         for (tap, total) in totals.iter_mut().enumerate() {
-            *total = L::load(sums.as_ptr().add(tap * SLACK));
+            *total = L::load(sums.as_ptr().add(tap * WIDEST));
         }
         for position in (0..flat.len()).step_by(L::LANES) {
             let gradient = L::load(flat.as_ptr().add(position));
@@ -241,7 +238,7 @@ fn products_of<L: Arithmetic, const T: usize>(
             }
         }
         for (tap, total) in totals.iter().enumerate() {
-            total.store(sums.as_mut_ptr().add(tap * SLACK));
+            total.store(sums.as_mut_ptr().add(tap * WIDEST));
         }
     }
 }
@@ -250,9 +247,9 @@ fn products_of<L: Arithmetic, const T: usize>(
 #[inline(always)]
 #[allow(unsafe_code)]
 fn total<L: Arithmetic>(sums: &[f32], result: &mut [f32]) {
-    assert_eq!(sums.len(), result.len() * SLACK);
-    for (sums, result) in sums.chunks_exact(SLACK).zip(result) {
-        // SAFETY: each tap has `SLACK` elements, the widest vector; the level was detected.
+    assert_eq!(sums.len(), result.len() * WIDEST);
+    for (sums, result) in sums.chunks_exact(WIDEST).zip(result) {
+        // SAFETY: each tap has `WIDEST` elements, the widest vector; the level was detected.
         *result = unsafe { sum(L::load(sums.as_ptr())) };
     }
 }

@@ -1,7 +1,6 @@
 //! A block of rows in registers.
 
-use super::WIDEST;
-use super::masked::Masked;
+use crate::lanes::{Masked, WIDEST};
 
 /// A plane that is read.
 pub(super) struct Plane<'a> {

@@ -1,6 +1,6 @@
 //! Vectors of which only some elements are read or written.
 
-use crate::lanes::{Arithmetic, Lanes, Portable};
+use super::{Arithmetic, Lanes, Portable};
 
 /// Accesses by a mask, a bit an element, the first one lowest. Elements whose bit is not set are not touched: they may
 /// lie outside any slice.
@@ -9,7 +9,7 @@ use crate::lanes::{Arithmetic, Lanes, Portable};
 ///
 /// As [`Lanes`], with pointers that are valid for the elements whose bits are set.
 #[allow(unsafe_code)]
-pub(super) unsafe trait Masked: Arithmetic {
+pub(crate) unsafe trait Masked: Arithmetic {
     /// The elements of a vector whose bits are set, zeros for the others.
     unsafe fn load_masked(from: *const f32, mask: u32) -> Self;
     /// Elements `first`, `first + 2`, `first + 4`, … of `near` and `far` behind it; anything where they end.

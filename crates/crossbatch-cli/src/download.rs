@@ -16,13 +16,15 @@ pub(crate) fn fetch(args: &WeightsFetchArgs, printer: &Printer) -> anyhow::Resul
     let file = Published::find(&args.name).map_err(anyhow::Error::msg)?;
     let url = args.url.as_deref().unwrap_or(file.url);
     let sha256 = args.sha256.as_deref().or(file.sha256);
-    if sha256.is_none() && !args.accept_unknown && !io::stdin().is_terminal() {
+    let target = args.output.join(file.file_name());
+    // What is there is checked without a question.
+    let asks = sha256.is_none() && !args.accept_unknown && !target.exists();
+    if asks && !io::stdin().is_terminal() {
         bail!(
             "no checksum of `{}` is stated by its publisher; give the one you trust (--sha256 HEX), or take the file as it comes (--accept-unknown)",
             file.name
         );
     }
-    let target = args.output.join(file.file_name());
     let wanted = Wanted { url, target: &target, sha256, bytes: file.mib.map(bytes_of) };
     let mut watch = Terminal { printer, accept_unknown: args.accept_unknown };
     let fetched = fetch_file(&wanted, &mut watch).map_err(|error| match error {

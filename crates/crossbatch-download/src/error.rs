@@ -1,6 +1,6 @@
 //! What can go wrong, and what to do about it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Errors of [`fetch`](crate::fetch).
 #[derive(Debug, thiserror::Error)]
@@ -35,13 +35,13 @@ pub enum Error {
         path: PathBuf,
     },
     /// The server could not be reached, or stopped.
-    #[error("cannot fetch {url}: {reason}; {kept} bytes are kept in {}, run the command again to go on", part.display())]
+    #[error("cannot fetch {url}: {reason}; {}", what_is_kept(*kept, part))]
     Broken {
         /// What was fetched.
         url: String,
         /// What happened.
         reason: String,
-        /// The unfinished file.
+        /// The unfinished file; there is none where nothing is kept.
         part: PathBuf,
         /// Its size.
         kept: u64,
@@ -87,4 +87,13 @@ pub enum Error {
     /// The disk; the message has the path.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+fn what_is_kept(bytes: u64, part: &Path) -> String {
+    match bytes {
+        0 => "nothing came, try again".to_owned(),
+        _ => {
+            format!("{bytes} bytes are kept in {}, run the command again to go on", part.display())
+        }
+    }
 }

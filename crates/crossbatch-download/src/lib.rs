@@ -2,12 +2,13 @@
 //!
 //! [`fetch`] writes into `TARGET.part`, goes on where an earlier call was broken off, checks size and SHA-256, and renames. A
 //! part is continued only if the server can tell that its file is still the same (`If-Range` with the entity tag or the date
-//! that is kept in `TARGET.part.version`), or if a known checksum will tell. The network needs the feature `http`; without it
-//! a file that is there already is still checked.
+//! that is kept in `TARGET.part.version`), or if a known checksum will tell. A target that appears meanwhile is not replaced: it
+//! is checked. The network needs the feature `http`; without it a file that is there already is still checked.
 
+#[cfg(feature = "http")]
+mod download;
 mod error;
-// Without HTTP nothing is ever written to a part.
-#[cfg_attr(not(feature = "http"), allow(dead_code))]
+#[cfg(feature = "http")]
 mod part;
 #[cfg(feature = "http")]
 mod transfer;
@@ -17,8 +18,9 @@ use std::{io::Read, ops::RangeInclusive, path::Path};
 use fs_err as fs;
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "http")]
+use download::download;
 pub use error::Error;
-use part::Part;
 
 /// What is to be fetched.
 #[derive(Debug, Clone)]
@@ -60,49 +62,27 @@ pub trait Watch {
 /// # Errors
 /// If it cannot be fetched or written, or is not what was wanted. After [`Error::Broken`] the next call goes on.
 pub fn fetch(wanted: &Wanted, watch: &mut dyn Watch) -> Result<Fetched, Error> {
-    let expected = wanted.sha256.map(checked_digits).transpose()?;
-    let agrees =
-        |found: &str| expected.as_deref().is_none_or(|expected| found.starts_with(expected));
-    let text = || expected.clone().unwrap_or_default();
+    // Every checksum begins with no digits.
+    let expected = wanted.sha256.map(checked_digits).transpose()?.unwrap_or_default();
     if wanted.target.exists() {
-        let found = sha256(fs::File::open(wanted.target)?)?;
-        if !agrees(&found) {
-            let path = wanted.target.to_owned();
-            return Err(Error::OtherFile { path, found, expected: text() });
-        }
-        return Ok(Fetched { sha256: found, was_there: true });
+        return check(wanted.target, expected);
     }
-    let mut part = Part::open(wanted)?;
-    let mut resumed = transfer(wanted, &mut part, watch)?;
-    let found = loop {
-        let found = part.sha256()?;
-        if agrees(&found) {
-            break found;
-        }
-        if !resumed {
-            part.remove()?;
-            let url = wanted.url.to_owned();
-            return Err(Error::Mismatch { url, found, expected: text() });
-        }
-        // The first bytes may be those of another file.
-        part.clear()?;
-        resumed = transfer(wanted, &mut part, watch)?;
-    };
-    if expected.is_none() && !watch.confirm(&found)? {
-        part.remove()?;
-        return Err(Error::NotConfirmed { url: wanted.url.to_owned(), found });
-    }
-    part.finish(wanted.target)?;
-    Ok(Fetched { sha256: found, was_there: false })
+    download(wanted, expected, watch)
 }
 
-#[cfg(feature = "http")]
-use transfer::transfer;
-
+/// Without HTTP only what is there can be had; no folder and no file is made.
 #[cfg(not(feature = "http"))]
-fn transfer(wanted: &Wanted, part: &mut Part, _watch: &mut dyn Watch) -> Result<bool, Error> {
-    part.remove_if_empty()?;
+fn download(wanted: &Wanted, _: String, _: &mut dyn Watch) -> Result<Fetched, Error> {
     Err(Error::Unavailable { url: wanted.url.to_owned() })
+}
+
+/// The file that is there, if it is the expected one.
+fn check(target: &Path, expected: String) -> Result<Fetched, Error> {
+    let found = sha256(fs::File::open(target)?)?;
+    if !found.starts_with(&expected) {
+        return Err(Error::OtherFile { path: target.to_owned(), found, expected });
+    }
+    Ok(Fetched { sha256: found, was_there: true })
 }
 
 fn checked_digits(given: &str) -> Result<String, Error> {

@@ -2,13 +2,14 @@
 
 use std::{
     fs::TryLockError,
-    io::{Seek, SeekFrom, Write},
+    io::{ErrorKind, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use fs_err as fs;
+use same_file::Handle;
 
-use crate::{Error, Wanted, sha256};
+use crate::{Error, sha256};
 
 /// `TARGET.part`, locked against a second program for as long as this lives.
 #[derive(Debug)]
@@ -23,13 +24,13 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// The part of this file, as an earlier call left it or empty.
-    pub(crate) fn open(wanted: &Wanted) -> Result<Self, Error> {
-        if let Some(folder) = wanted.target.parent() {
+    /// The target's part, as an earlier call left it or empty.
+    pub(crate) fn open(target: &Path) -> Result<Self, Error> {
+        if let Some(folder) = target.parent() {
             fs::create_dir_all(folder)?;
         }
-        let path = with_end(wanted.target, ".part");
-        let version_path = with_end(wanted.target, ".part.version");
+        let path = with_end(target, ".part");
+        let version_path = with_end(target, ".part.version");
         // Not truncated: nothing is touched before the lock is held.
         let file = fs::OpenOptions::new()
             .create(true)
@@ -41,17 +42,22 @@ impl Part {
             Ok(()) => (),
             Err(TryLockError::WouldBlock) => return Err(Error::InUse { path }),
             // Some network file systems have no locks.
-            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         let length = file.metadata()?.len();
         let version = fs::read_to_string(&version_path).ok().filter(|text| !text.is_empty());
-        let mut part = Self { path, file, length, version_path, version };
-        if part.version.is_none() && wanted.sha256.is_none() {
-            // Nothing would notice if the file had changed.
-            part.clear()?;
+        Ok(Self { path, file, length, version_path, version })
+    }
+
+    /// Refuses a file that whoever held the lock has renamed or removed since it was opened: another one may have its name.
+    pub(crate) fn check_place(&self) -> Result<(), Error> {
+        let own = Handle::from_file(self.file.file().try_clone()?)?;
+        match Handle::from_path(&self.path) {
+            Ok(named) if named == own => Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Err(Error::InUse { path: self.path.clone() }),
         }
-        Ok(part)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -114,7 +120,24 @@ fn with_end(path: &Path, end: &str) -> PathBuf {
 
 fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_lost_its_name_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("net.pth");
+        let part = Part::open(&target).unwrap();
+        part.check_place().unwrap();
+        fs::remove_file(part.path()).unwrap();
+        assert!(matches!(part.check_place(), Err(Error::InUse { .. })));
+        fs::write(part.path(), b"of another program").unwrap();
+        assert!(matches!(part.check_place(), Err(Error::InUse { .. })));
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes from an HTTP server to the end of the part.
 
-use std::{io::Read, time::Duration};
+use std::{io::Read, ops::Range, time::Duration};
 
 use ureq::{Body, http::Response};
 
@@ -15,11 +15,65 @@ pub(crate) fn transfer(
     part: &mut Part,
     watch: &mut dyn Watch,
 ) -> Result<bool, Error> {
-    let result = request(wanted, part).and_then(|answer| receive(wanted, part, answer, watch));
+    let result = complete(wanted, part, watch);
     if result.is_err() {
         part.remove_if_empty()?;
     }
     result
+}
+
+/// Asks until all is there: a server may send less than it is asked for.
+fn complete(wanted: &Wanted, part: &mut Part, watch: &mut dyn Watch) -> Result<bool, Error> {
+    let mut resumed = false;
+    loop {
+        let mut answer = request(wanted, part)?;
+        let asked = part.length > 0;
+        let range = header(&answer, "content-range").and_then(content_range);
+        // Where this answer's bytes end in the file, and where the file ends.
+        let (end, total) = match (answer.status().as_u16(), range) {
+            // The server knows no ranges, or its file has changed.
+            (200, _) => {
+                part.clear()?;
+                part.set_version(version(&answer))?;
+                resumed = false;
+                let length = header(&answer, "content-length").and_then(|text| text.parse().ok());
+                (length, length)
+            }
+            (206, Some(ContentRange { sent: Some(sent), total }))
+                if asked && sent.start == part.length =>
+            {
+                if !resumed {
+                    watch.resumed(part.length);
+                }
+                resumed = true;
+                (Some(sent.end), total)
+            }
+            (416, Some(ContentRange { sent: None, total: Some(total) }))
+                if asked && total == part.length =>
+            {
+                resumed = true;
+                break;
+            }
+            // These bytes are another file's, or it sends other ones than it is asked for. Without a range it has no excuse:
+            // this happens once.
+            (206 | 416, _) if asked => {
+                part.clear()?;
+                resumed = false;
+                continue;
+            }
+            (status, _) => return Err(Error::Status { url: wanted.url.to_owned(), status }),
+        };
+        if let Some(total) = total {
+            check_size(wanted, part, total)?;
+        }
+        receive(wanted, part, &mut answer, (end, total), watch)?;
+        // Of a file without a stated length, this was the whole or a range, and its last byte is told by 416.
+        if end == total {
+            break;
+        }
+    }
+    check_size(wanted, part, part.length)?;
+    Ok(resumed)
 }
 
 /// The answer to a request for what is missing.
@@ -38,43 +92,16 @@ fn request(wanted: &Wanted, part: &Part) -> Result<Response<Body>, Error> {
     request.call().map_err(|error| broken(wanted, part, error.to_string()))
 }
 
+/// Appends an answer's bytes up to its `end`, if that is known.
 fn receive(
     wanted: &Wanted,
     part: &mut Part,
-    mut answer: Response<Body>,
+    answer: &mut Response<Body>,
+    (end, total): (Option<u64>, Option<u64>),
     watch: &mut dyn Watch,
-) -> Result<bool, Error> {
-    let resumed = match answer.status().as_u16() {
-        206 if header(&answer, "content-range")
-            .is_some_and(|range| range.starts_with(&format!("bytes {}-", part.length))) =>
-        {
-            watch.resumed(part.length);
-            true
-        }
-        // All of it is there, or more than all: then these bytes are another file's.
-        416 if part.length > 0 => {
-            let whole = format!("bytes */{}", part.length);
-            if header(&answer, "content-range").is_some_and(|range| range == whole) {
-                return Ok(true);
-            }
-            part.clear()?;
-            let answer = request(wanted, part)?;
-            return receive(wanted, part, answer, watch);
-        }
-        // The server knows no ranges, or its file has changed.
-        200 => {
-            part.clear()?;
-            part.set_version(version(&answer))?;
-            false
-        }
-        status => return Err(Error::Status { url: wanted.url.to_owned(), status }),
-    };
-    let rest: Option<u64> = header(&answer, "content-length").and_then(|text| text.parse().ok());
-    let total = rest.map(|rest| part.length + rest);
-    if let Some(total) = total {
-        check_size(wanted, part, total)?;
-    }
-    let mut reader = answer.body_mut().as_reader();
+) -> Result<(), Error> {
+    let most = end.map_or(u64::MAX, |end| end - part.length);
+    let mut reader = answer.body_mut().as_reader().take(most);
     let mut buffer = vec![0; 1 << 16];
     loop {
         match reader.read(&mut buffer) {
@@ -90,11 +117,10 @@ fn receive(
         }
         watch.progress(part.length, total);
     }
-    if total.is_some_and(|total| part.length < total) {
+    if end.is_some_and(|end| part.length < end) {
         return Err(broken(wanted, part, "it broke off".to_owned()));
     }
-    check_size(wanted, part, part.length)?;
-    Ok(resumed)
+    Ok(())
 }
 
 /// Refuses a size that cannot be the file's, and what came of it.
@@ -111,6 +137,25 @@ fn check_size(wanted: &Wanted, part: &mut Part, found: u64) -> Result<(), Error>
 
 fn header<'a>(answer: &'a Response<Body>, name: &str) -> Option<&'a str> {
     answer.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// A `Content-Range`: the bytes that are sent, if any, and the file's length, if that is known.
+struct ContentRange {
+    sent: Option<Range<u64>>,
+    total: Option<u64>,
+}
+
+/// Reads `bytes 5-9/20`, `bytes 5-9/*` and `bytes */20`. None if it is something else or cannot be.
+fn content_range(text: &str) -> Option<ContentRange> {
+    let (sent, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let total = if total == "*" { None } else { Some(total.parse().ok()?) };
+    if sent == "*" {
+        return Some(ContentRange { sent: None, total });
+    }
+    let (first, last) = sent.split_once('-')?;
+    let (first, end) = (first.parse().ok()?, last.parse::<u64>().ok()?.checked_add(1)?);
+    let possible = first < end && total.is_none_or(|total| end <= total);
+    possible.then_some(ContentRange { sent: Some(first..end), total })
 }
 
 /// What the server can recognise its file by: a strong entity tag, else its date.

@@ -68,20 +68,7 @@ pub fn run(config: RunConfig, observer: &dyn Observer) -> Result<Outcome, Error>
     recipe.data.kind = Some(data.dataset.kind);
     recipe.data.channels = Some(spec.channels);
     recipe.data.invert = Some(spec.invert);
-    // A run can be used from any folder.
-    let paths = [
-        &mut recipe.data.path,
-        &mut recipe.data.train_list,
-        &mut recipe.data.test_list,
-        &mut recipe.model.weights,
-    ];
-    for path in paths.into_iter().flatten() {
-        let absolute = std::path::absolute(&path)?;
-        // A recipe is text; below a folder whose name is none, the path stays as it was written.
-        if absolute.to_str().is_some() {
-            *path = absolute;
-        }
-    }
+    make_absolute(&mut recipe)?;
     // Fails early, before anything is measured or written.
     let trainer = Trainer::new(&recipe, &data.train)?;
     let slots = trainer.slots();
@@ -164,6 +151,25 @@ pub(crate) fn warn_of(plan: &EpochPlan, slots: usize, recipe: &Recipe, observer:
     }
 }
 
+/// A run can be used from any folder.
+fn make_absolute(recipe: &mut Recipe) -> Result<(), Error> {
+    let paths = [
+        &mut recipe.data.path,
+        &mut recipe.data.train_list,
+        &mut recipe.data.test_list,
+        &mut recipe.model.weights,
+        &mut recipe.images.cache_dir,
+    ];
+    for path in paths.into_iter().flatten() {
+        let absolute = std::path::absolute(&path)?;
+        // A recipe is text; below a folder whose name is none, the path stays as it was written.
+        if absolute.to_str().is_some() {
+            *path = absolute;
+        }
+    }
+    Ok(())
+}
+
 /// Refuses to continue a run with fewer steps than it has done, or on other images.
 fn check_resumable(folder: &RunFolder, recipe: &Recipe, data: &LoadedSplit) -> Result<(), Error> {
     for phase in [Phase::WithoutMemory, Phase::Main] {
@@ -242,7 +248,7 @@ impl Run<'_> {
             }
             if let Some(fault) = trainer.cache_fault() {
                 observer.warn(&format!(
-                    "the disk cache is given up, its pictures are decoded again: {fault}"
+                    "the disk cache takes no more pictures; what it cannot read is decoded again: {fault}"
                 ));
             }
             observer.step(phase, &event);
@@ -332,4 +338,27 @@ impl Run<'_> {
 
 fn is_due(step: u64, every: u64) -> bool {
     every > 0 && step.is_multiple_of(every)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_of_a_recipe_becomes_absolute() {
+        let keys =
+            ["data.path", "data.train-list", "data.test-list", "model.weights", "images.cache-dir"];
+        let settings: Vec<String> = keys.iter().map(|key| format!("{key}={key}")).collect();
+        let mut recipe = Recipe::from_sources(None, &settings).unwrap();
+        make_absolute(&mut recipe).unwrap();
+        let found = [
+            recipe.data.path,
+            recipe.data.train_list,
+            recipe.data.test_list,
+            recipe.model.weights,
+            recipe.images.cache_dir,
+        ];
+        let folder = std::env::current_dir().unwrap();
+        assert_eq!(found, keys.map(|key| Some(folder.join(key))));
+    }
 }

@@ -69,7 +69,8 @@ impl Default for LoaderConfig {
 /// Room on a disk for decoded pictures that do not fit into [`LoaderConfig::cache_bytes`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskCache {
-    /// Where its file is made. On Unix it has no name there; it is gone when the loader is.
+    /// Where its file is made. It is gone when the loader is. On Unix it has no name there; elsewhere a program that is
+    /// killed leaves it, as `crossbatch-PROCESS-NUMBER.cache`.
     pub folder: PathBuf,
     /// Bytes at most; 0 makes no file.
     pub bytes: u64,
@@ -177,7 +178,8 @@ impl Loader {
         self.work.take_skipped()
     }
 
-    /// What went wrong with the disk cache, once. Its pictures are decoded again from then on.
+    /// What went wrong with the disk cache, once. It takes no more pictures from then on; those that are there are still
+    /// read, or decoded again where they cannot be.
     pub fn cache_fault(&self) -> Option<String> {
         self.work.take_cache_fault()
     }

@@ -17,7 +17,7 @@ pub struct ParameterGradients {
     pub bias: Vec<f32>,
 }
 
-/// The gradients of [`forward`], from its input, its statistics and its output's `gradient`.
+/// The gradients of [`forward`](super::forward), from its input, its statistics and its output's `gradient`.
 ///
 /// # Panics
 ///
@@ -74,8 +74,8 @@ pub fn backward_in_place(
     )
 }
 
-/// As [`backward`] where a residual was added, with `output` the result of [`forward`]: gives the input's gradient and
-/// leaves the residual's in `gradient`.
+/// As [`backward`] where a residual was added, with `output` the result of [`forward`](super::forward): gives the input's
+/// gradient and leaves the residual's in `gradient`.
 ///
 /// # Panics
 ///
@@ -129,7 +129,8 @@ fn cut(level: Level, gradient: &mut [f32], output: &[f32]) {
     for_level!(level, body(gradient: &mut [f32], output: &[f32]));
 }
 
-/// `read` gives a segment of the gradient, once, before `change` is called for any of its channel; `change` lets its argument turn one into the result.
+/// `read` gives a segment of the gradient, once, before `change` is called for any of its channel; `change` lets its
+/// argument turn one into the result.
 fn backward_into<'a>(
     level: Level,
     shape: &BatchNormShape,

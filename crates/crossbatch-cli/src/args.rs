@@ -114,7 +114,7 @@ Examples:
   crossbatch eval runs/mine --data other-photos/
   crossbatch eval --embeddings mine.safetensors --worst 20 --per-class
   crossbatch eval --embeddings mine.npy --labels labels.npy --recall 1,10,100,1000
-  crossbatch eval --query q.npz --gallery g.npz --ignore-same label,camera
+  crossbatch eval --query q.npz --gallery g.npz --ignore-same label,camera --per camera
   crossbatch eval --embeddings all.csv --query split=query --gallery split=gallery
   crossbatch eval runs/a runs/b theirs.safetensors"
 )]
@@ -161,9 +161,12 @@ pub(crate) struct EvalArgs {
     /// The K of Recall@K and its like besides 1, 10 and 100
     #[arg(long, value_name = "K,K,…", value_delimiter = ',')]
     pub(crate) recall: Vec<usize>,
-    /// Measure every class too, the worst first
+    /// Measure every class too, the worst first, and their mean (each class counts the same)
     #[arg(long)]
     pub(crate) per_class: bool,
+    /// The same for every value of a column of the queries, such as a camera; can be repeated
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) per: Vec<String>,
     /// List the N worst queries, with the nearest wrong answer of each
     #[arg(long, value_name = "N")]
     pub(crate) worst: Option<usize>,

@@ -92,6 +92,67 @@ fn eval_agrees_with_embed() {
     assert_eq!(found["recall_at_1"].as_f64().unwrap(), right as f64 / 12.0);
 }
 
+/// Settings hold of the other data, too; what the run says of its own does not.
+#[test]
+fn other_data_takes_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = draw_classes(folder.path(), &["disk", "bars", "post", "cross"], 6);
+    for (list, half) in [("a.txt", &names[..12]), ("b.txt", &names[12..])] {
+        let lines = half.iter().map(|name| format!("{name},{}\n", &name[..4]));
+        fs_err::write(folder.path().join(list), lines.collect::<String>()).unwrap();
+    }
+    let eval = |settings: &[&str]| {
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        let args: Vec<&str> = ["eval", run(), "--data", ".", "--format", "json"]
+            .into_iter()
+            .chain(settings)
+            .collect();
+        crossbatch_in(folder.path(), &args)
+    };
+    let lists = ["data.train-list=a.txt", "data.test-list=b.txt"];
+    let save = ["--save-embeddings", "e.csv"];
+    let args = ["eval", run(), "--data", ".", "--set", lists[0], "--set", lists[1]];
+    crossbatch_in(folder.path(), &[&args[..], &save].concat()).ok();
+    let text = fs_err::read_to_string(folder.path().join("e.csv")).unwrap();
+    let tested: Vec<String> = records(&text)[1..].iter().map(|row| row[0].clone()).collect();
+    assert_eq!(tested, names[12..]);
+
+    // What else a list says of its images can be asked for.
+    let lines = |half: &[String]| -> String {
+        let side = |at: usize| if at % 2 == 0 { "left" } else { "right" };
+        let line = |(at, name): (usize, &String)| format!("{name},{},{}\n", &name[..4], side(at));
+        ["image,shape,side\n".to_owned()]
+            .into_iter()
+            .chain(half.iter().enumerate().map(line))
+            .collect()
+    };
+    fs_err::write(folder.path().join("c.csv"), lines(&names[..12])).unwrap();
+    fs_err::write(folder.path().join("d.csv"), lines(&names[12..])).unwrap();
+    let sets = [
+        "data.train-list=c.csv",
+        "data.test-list=d.csv",
+        "data.columns.path=image",
+        "data.columns.label=shape",
+        "data.columns.groups=['side']",
+    ];
+    let args: Vec<&str> = ["eval", run(), "--data", ".", "--per", "side", "--format", "csv"]
+        .into_iter()
+        .chain(sets.iter().flat_map(|setting| ["--set", setting]))
+        .collect();
+    let rows = records(&crossbatch_in(folder.path(), &args).ok());
+    let mut found: Vec<_> = rows[1..].iter().map(|row| (&row[0][..], &row[1][..])).collect();
+    found.sort_unstable();
+    assert_eq!(found, [("left", "6"), ("right", "6")]);
+
+    eval(&[&lists[..], &["data.expected.images=25"]].concat())
+        .fails_with(&["24 images", "data.expected.images = 25"]);
+    eval(&["data.kind=omniglot"]).fails_with(&["images_background"]);
+    for setting in ["data.image-size=32", "data.channels=3", " data.invert = true"] {
+        eval(&[setting]).fails_with(&[setting, "as it was trained on them"]);
+    }
+    eval(&["data.path=b.txt"]).fails_with(&["data.path=b.txt", "--data"]);
+}
+
 #[test]
 fn mistakes_are_explained() {
     let folder = tempfile::tempdir().unwrap();

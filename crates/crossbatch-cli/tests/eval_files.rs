@@ -155,6 +155,7 @@ fn lists_of_classes_and_hard_cases() {
     let classes = found["per_class"].as_array().unwrap();
     assert_eq!((classes.len(), &classes[0]["label"]), (2, &Value::from("b")));
     close(&classes[1]["map_at_r"], (0.5 + 0.5 + 0.25) / 3.0);
+    close(&found["macro_map_at_r"], (0.5 + 0.5 + 0.25) / 6.0);
     let worst = &found["worst"][0];
     assert_eq!((&worst["name"], &worst["label"]), (&Value::from("35"), &Value::from("b")));
     assert_eq!(
@@ -213,6 +214,45 @@ fn clusters_verification_and_health() {
     for part in ["k-means into 2 clusters", "verification", "health", "95 % from"] {
         assert!(table.contains(part), "no {part} in {table}");
     }
+}
+
+/// Drawn are both classes (half of the time), a twice (ranks 1 1 2) or b twice (ranks 4 2).
+#[test]
+fn the_median_has_an_interval() {
+    let folder = tempfile::tempdir().unwrap();
+    circle(folder.path());
+    let found = json(folder.path(), &["circle.csv", "--ci"]);
+    close(&found["median_rank"], 2.0);
+    close(&found["median_rank_low"], 1.0);
+    close(&found["median_rank_high"], 3.0);
+}
+
+#[test]
+fn parts_of_the_queries_by_a_column() {
+    let folder = tempfile::tempdir().unwrap();
+    circle(folder.path());
+    let found = json(folder.path(), &["circle.csv", "--per", "camera", "--per", "camera"]);
+    let cameras = found["per_camera"].as_array().unwrap();
+    let all: Vec<_> = cameras.iter().map(|row| (row["value"].as_str(), &row["queries"])).collect();
+    assert_eq!(all, [(Some("2"), &Value::from(2)), (Some("1"), &Value::from(3))]);
+    close(&cameras[0]["map_at_r"], 0.25 / 2.0);
+    close(&cameras[1]["map_at_r"], 1.0 / 3.0);
+    close(&found["macro_camera_map_at_r"], (0.125 + 1.0 / 3.0) / 2.0);
+    assert!(found.get("macro_map_at_r").is_none(), "{found}");
+
+    let table = eval(folder.path(), &["circle.csv", "--per", "camera", "--per-class"]).ok();
+    let lines: Vec<Vec<&str>> =
+        table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let at = |first: &str| lines.iter().position(|line| line.first() == Some(&first)).unwrap();
+    assert!(at("class") < at("camera"), "{table}");
+    assert_eq!(lines[at("camera") + 3][..4], ["mean", "of", "2", "5"], "{table}");
+    let csv = ["circle.csv", "--per", "camera", "--format", "csv"];
+    assert_eq!(records(&eval(folder.path(), &csv).ok())[1][..2], ["2", "2"]);
+    eval(folder.path(), &[&csv[..], &["--per-class"]].concat()).fails_with(&["one table"]);
+    eval(folder.path(), &["circle.csv", "--per", "place"])
+        .fails_with(&["no column `place`", "label, camera"]);
+    eval(folder.path(), &["circle.csv", "circle.csv", "--per", "camera"])
+        .fails_with(&["`--per`", "one"]);
 }
 
 #[test]
@@ -323,6 +363,8 @@ fn mistakes_are_explained() {
     eval(folder.path(), &["circle.csv", "--weights", "best"])
         .fails_with(&["`--weights` is of a run"]);
     eval(folder.path(), &["circle.csv", "--data", "x"]).fails_with(&["`--data` is of a run"]);
+    eval(folder.path(), &["circle.csv", "--set", "data.protocol=one-gallery"])
+        .fails_with(&["`--set` is of a run"]);
     fs_err::write(path("x.pt"), "what PyTorch pickles").unwrap();
     eval(folder.path(), &["x.pt"])
         .fails_with(&["x.pt", ".safetensors, .npy, .npz, .csv, .tsv or .parquet"]);

@@ -99,7 +99,7 @@ impl Ladder {
     }
 }
 
-/// What a thread works with.
+/// What a thread works with: one at a time, for nothing that it does in between waits for other threads.
 #[derive(Default)]
 struct Scratch {
     products: Vec<i32>,
@@ -210,5 +210,62 @@ impl Ladders {
                 Ok(())
             },
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relation::Positives;
+    use crate::{Ranking, Relation, Similarity};
+
+    const DIM: usize = 4;
+    const ITEMS: usize = 5200;
+
+    /// Rows of small whole numbers: hundreds are equal, so that most items have to be settled.
+    fn rows(count: usize, seed: usize) -> Vec<f32> {
+        let value = |i: usize| (((i + seed).wrapping_mul(2_654_435_761) >> 16) % 5) as f32 - 2.0;
+        (0..count * DIM).map(|i| value(i) + 0.25).collect()
+    }
+
+    /// The first block takes two turns, the second begins in the middle of the gallery.
+    #[test]
+    fn blocks_and_turns_count_what_every_comparison_counts() {
+        let labels: Vec<u32> = (0..ITEMS as u32).map(|item| item * 7 % 40).collect();
+        let own: Vec<u32> = (0..40).collect();
+        let relation = Relation::new(&own, &labels);
+        let (asked, kept) = (rows(own.len(), 3), rows(ITEMS, 0));
+        for similarity in [Similarity::Cosine, Similarity::Euclidean] {
+            let vectors = |data: &[f32]| Vectors::new(data.to_vec(), DIM, similarity).unwrap();
+            let (queries, gallery) = (vectors(&asked), vectors(&kept));
+            let positives = Positives::new(&relation, own.len(), ITEMS).unwrap();
+            let options = Options::default();
+            let mut wanted = Wanted::new(&positives, 0..own.len(), 0, ITEMS, &options).unwrap();
+            wanted.see(&queries, &gallery, 0, &options).unwrap();
+            wanted.sort();
+            for items in [0..COLUMNS + 100, COLUMNS + 100..ITEMS] {
+                let block = vectors(&kept[items.start * DIM..items.end * DIM]);
+                let extents = (Extent::of(&queries), Extent::of(&block));
+                let ladders = Ladders { extents, width: Width::I8 };
+                let tally = options.tally(1, 1);
+                ladders
+                    .count(&queries, &block, items.start, &mut wanted, &options, &tally)
+                    .unwrap();
+            }
+            let mut found = Ranking::with_capacity(0, 0);
+            wanted.append_to(&mut found);
+
+            for (query, &label) in own.iter().enumerate() {
+                let seen = |item: usize| Seen {
+                    similarity: queries.closeness(query, &gallery, item),
+                    index: item as u32,
+                };
+                let mut order: Vec<Seen> = (0..ITEMS).map(seen).collect();
+                order.sort_by(Seen::compare);
+                let right = |(_, item): &(u32, &Seen)| labels[item.index as usize] == label;
+                let expected = (1..).zip(&order).filter(right).map(|(rank, _)| rank);
+                assert_eq!(found.ranks(query), expected.collect::<Vec<u32>>(), "{similarity:?}");
+            }
+        }
     }
 }

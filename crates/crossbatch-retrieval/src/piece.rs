@@ -35,7 +35,8 @@ impl Piece {
         let offset = |i: usize| (half_square(&row(i)) * scale * scale).round() as i32;
         let mut offsets = Vec::new();
         if euclidean {
-            offsets = (0..len).into_par_iter().map(offset).collect();
+            // A panel is not shared out, so that a thread that makes one never takes up another's work in between.
+            offsets = (0..len).into_par_iter().with_min_len(PANEL).map(offset).collect();
             offsets.resize(len.next_multiple_of(PANEL), 0);
         }
         Self { rows, offsets }

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use ::parquet::file::metadata::{
+    ColumnChunkMetaData, ColumnChunkMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter,
+    RowGroupMetaData,
+};
 use crossbatch_retrieval::{Embeddings, Labels, Similarity, Values};
 
 /// What `tests/golden/embeddings/parquet/make.py` writes into every file.
@@ -71,6 +75,24 @@ fn other_makers() {
     }
 }
 
+/// pandas' own row numbers are no data; names that it keeps as its index are the names.
+#[test]
+fn the_index_of_pandas() {
+    let read_labels = |name: &str| Labels::read(&golden(name)).unwrap();
+    let texts = Labels::from_text(TEXTS);
+    let found = read("index_numbers");
+    assert_eq!((found.name(4), found.columns().count()), ("row 4".into(), 0));
+    assert_eq!(read_labels("index_numbers"), texts);
+    let found = read("index_names");
+    assert_eq!((found.name(4), found.columns().count()), ("4.png".into(), 1));
+    assert_eq!(found.column("kind"), Some(&texts));
+    assert_eq!(read_labels("index_names"), texts);
+    // Beside a column of names it is one more column.
+    let found = read("index_and_names");
+    assert_eq!((found.name(4), found.columns().count()), ("4.png".into(), 1));
+    assert_eq!(found.column("__index_level_0__"), Some(&texts));
+}
+
 #[test]
 fn a_column_a_number() {
     let read = read("numbered");
@@ -115,6 +137,54 @@ fn what_cannot_be_used_is_named() {
     refused("integers", &["no vectors among its columns (label: f64)", "lists of floats"]);
     refused("float_label", &["`label`", "the values are f64", "astype"]);
     refused("no_rows", &["no rows"]);
+}
+
+/// A golden file with another description of its columns behind it.
+fn claiming(
+    name: &str,
+    change: impl Fn(ColumnChunkMetaDataBuilder) -> ColumnChunkMetaDataBuilder,
+) -> String {
+    let mut bytes = fs_err::read(golden(name)).unwrap();
+    let file = fs_err::File::open(golden(name)).unwrap().into_parts().0;
+    let about = ParquetMetaDataReader::new().parse_and_finish(&file).unwrap();
+    let column = |column: &ColumnChunkMetaData| change(column.clone().into_builder()).build();
+    let group = |group: &RowGroupMetaData| {
+        let columns = group.columns().iter().map(column).collect::<Result<_, _>>().unwrap();
+        group.clone().into_builder().set_column_metadata(columns).build().unwrap()
+    };
+    let groups = about.row_groups().iter().map(group).collect();
+    let about = about.into_builder().set_row_groups(groups).build();
+    ParquetMetaDataWriter::new(&mut bytes, &about).finish().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("claims.parquet");
+    fs_err::write(&path, bytes).unwrap();
+    Embeddings::read(&path).map_or_else(|error| error.to_string(), |_| "it was read".to_owned())
+}
+
+#[test]
+fn claims_are_held_against_the_file() {
+    assert_eq!(claiming("zstd", |column| column), "it was read");
+    let found = claiming("zstd", |column| column.set_num_values(1 << 40));
+    assert!(found.contains("bytes of values in a file of"), "{found}");
+    let found = claiming("zstd", |column| column.set_total_uncompressed_size(1 << 40));
+    assert!(found.contains("bytes of values in a file of"), "{found}");
+    let found = claiming("zstd", |column| column.set_total_uncompressed_size(20));
+    assert!(found.contains("unpack to more than the column's size"), "{found}");
+    for name in ["zstd", "pages2", "snappy"] {
+        let found = claiming(name, |column| column.set_num_values(1));
+        assert!(found.contains("more values than the column has"), "{found}");
+        let found = claiming(name, |column| column.set_total_compressed_size(-1));
+        assert!(found.contains("cannot be read as Parquet"), "{found}");
+    }
+}
+
+/// A text of 300,000 bytes, stored once, in each of 1000 rows: 300 MB from a file of 2 kB.
+#[test]
+fn text_repeated_without_end_is_refused() {
+    let error = Labels::read(&golden("long_text")).unwrap_err().to_string();
+    for part in ["`label`, row 894", "more than 268435456 bytes of text", "shorten"] {
+        assert!(error.contains(part), "no `{part}` in {error}");
+    }
 }
 
 /// Every file, cut anywhere, is an error and nothing worse.

@@ -72,13 +72,12 @@ impl Scores {
         let Units::Classes(labels) = units else {
             return Ok(((0..self.queries().len()).collect(), self.queries().len()));
         };
-        self.check(labels)?;
-        let own = || self.queries().iter().map(|&query| labels[query as usize]);
-        let mut known: Vec<u32> = own().collect();
-        known.sort_unstable();
-        known.dedup();
-        let number = |label| known.partition_point(|&other| other < label);
-        Ok((own().map(number).collect(), known.len()))
+        let classes = self.rows_by(labels)?;
+        let mut unit = vec![0; self.queries().len()];
+        for (number, (_, rows)) in classes.iter().enumerate() {
+            rows.iter().for_each(|&row| unit[row] = number);
+        }
+        Ok((unit, classes.len()))
     }
 }
 
@@ -87,8 +86,10 @@ mod tests {
     use super::*;
     use crate::Ranking;
 
+    /// Rank 0 stands for a query without a match.
     fn scores(ranks: &[u32]) -> Scores {
-        let ranks: Vec<Vec<u32>> = ranks.iter().map(|&rank| vec![rank]).collect();
+        let list = |&rank: &u32| if rank == 0 { vec![] } else { vec![rank] };
+        let ranks: Vec<Vec<u32>> = ranks.iter().map(list).collect();
         let ranking = Ranking::from_ranks(&ranks, &vec![1000; ranks.len()]).unwrap();
         Scores::of(&ranking, &[Metric::MeanRank]).unwrap()
     }
@@ -105,6 +106,14 @@ mod tests {
         let found = interval(&scores, Units::Classes(&[3, 3, 3, 5, 5, 5]));
         assert_eq!(found, Interval { mean: 4.0, low: 1.0, high: 9.0 });
         assert_eq!(scores.median(Metric::MapAtR), None);
+    }
+
+    #[test]
+    fn labels_are_those_of_the_queries_that_count() {
+        let scores = scores(&[0, 1, 1, 0, 1, 7, 9, 11]);
+        assert_eq!(scores.queries(), [1, 2, 4, 5, 6, 7]);
+        let found = interval(&scores, Units::Classes(&[8, 3, 3, 9, 3, 5, 5, 5]));
+        assert_eq!(found, Interval { mean: 4.0, low: 1.0, high: 9.0 });
     }
 
     /// Binomial ends: the median of n lies between the values at n/2 ± 0.98 √n in 95 of 100 draws (Conover, "Practical

@@ -109,16 +109,22 @@ impl Scores {
     ///
     /// [`Error::ColumnLength`] if it has not.
     pub fn by(&self, column: &[u32]) -> Result<Vec<Group>, Error> {
-        self.check(column)?;
-        let mut rows: Vec<usize> = (0..self.queries.len()).collect();
-        let value = |row: usize| column[self.queries[row] as usize];
-        rows.sort_by_key(|&row| value(row)); // stable: queries stay in order
-        let groups = rows.chunk_by(|&a, &b| value(a) == value(b)).map(|rows| Group {
-            value: value(rows[0]),
+        let groups = self.rows_by(column)?.into_iter().map(|(value, rows)| Group {
+            value,
             queries: rows.len(),
-            means: self.means_of(rows.iter().copied()),
+            means: self.means_of(rows.into_iter()),
         });
         Ok(groups.collect())
+    }
+
+    /// The values of `column`, ascending, and the rows of the queries that have each.
+    pub(super) fn rows_by(&self, column: &[u32]) -> Result<Vec<(u32, Vec<usize>)>, Error> {
+        self.check(column)?;
+        let value = |row: usize| column[self.queries[row] as usize];
+        let mut rows: Vec<usize> = (0..self.queries.len()).collect();
+        rows.sort_by_key(|&row| value(row)); // stable: queries stay in order
+        let groups = rows.chunk_by(|&a, &b| value(a) == value(b));
+        Ok(groups.map(|rows| (value(rows[0]), rows.to_vec())).collect())
     }
 
     /// The mean over groups of their means: every class counts the same, however many queries it has
@@ -175,7 +181,7 @@ impl Scores {
     }
 
     /// Whether `column` can have a value for every query.
-    pub(super) fn check(&self, column: &[u32]) -> Result<(), Error> {
+    fn check(&self, column: &[u32]) -> Result<(), Error> {
         let rows = self.queries.len() + self.left_out;
         if column.len() == rows {
             return Ok(());

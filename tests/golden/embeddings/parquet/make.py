@@ -74,6 +74,12 @@ def main():
     # Labels alone.
     write("labels", pa.table({"kind": pa.array(TEXTS).dictionary_encode()}))
     write("null_label", pa.table({"label": ["pear", None]}))
+    write("long_text", pa.table({"label": ["x" * 300_000] * 1000}), compression="zstd")
+    # Columns as pandas calls an index that has no name.
+    index, names = "__index_level_0__", [f"{i}.png" for i in range(5)]
+    write("index_numbers", pa.table({"kind": TEXTS, "embedding": lists("float32"), index: [3, 1, 4, 5, 9]}))
+    write("index_names", pa.table({"kind": TEXTS, "embedding": lists("float32"), index: names}))
+    write("index_and_names", pa.table({"name": names, "embedding": lists("float32"), index: TEXTS}))
 
     # As other libraries write them by default.
     frame = {"name": [f"{i}.png" for i in range(5)], "label": TEXTS, "embedding": VECTORS.astype("float32").tolist()}

@@ -12,6 +12,7 @@ use crossbatch_train::{Metrics, Observer};
 
 use super::{
     extras::{self, Extra, Sides},
+    groups::{self, Groups},
     post,
     subject::Subject,
 };
@@ -30,6 +31,7 @@ pub(super) struct Measured {
     pub(super) intervals: Option<Vec<Interval>>,
     /// Of the median rank.
     pub(super) median: Option<Interval>,
+    pub(super) groups: Vec<Groups>,
     /// Label of each query, by the numbering that it shares with the gallery.
     pub(super) query_codes: Vec<u32>,
     pub(super) gallery_codes: Vec<u32>,
@@ -56,6 +58,9 @@ pub(super) fn measure(
     stop: &AtomicBool,
 ) -> anyhow::Result<Measured> {
     subject.labels()?;
+    for name in groups::names(args) {
+        subject.of_queries(name)?;
+    }
     post::check(&args.post, subject.gallery.is_none())?;
     // With each metric of each query.
     let held = 200 * subject.queries.len()
@@ -100,11 +105,13 @@ fn measure_within(
         };
         let confused = confused(args, first, &labels)?;
         let (intervals, median) = intervals(args, &scores, &labels[0], seed)?;
+        let groups = groups::measure(subject, args, &scores)?;
         let [query_codes, gallery_codes] = labels;
         return Ok(Measured {
             scores,
             intervals,
             median,
+            groups,
             query_codes,
             gallery_codes,
             worst: None,
@@ -136,6 +143,7 @@ fn measure_within(
     let seconds = start.elapsed().as_secs_f64();
 
     let (intervals, median) = intervals(args, &scores, &labels[0], seed)?;
+    let groups = groups::measure(subject, args, &scores)?;
     let worst = args.worst.map(|count| {
         shown(printer, "worst queries", &silent, |options| {
             worst_queries(queries, gallery, &relation, &ranking, count, options)
@@ -166,6 +174,7 @@ fn measure_within(
         scores,
         intervals,
         median,
+        groups,
         query_codes,
         gallery_codes,
         worst,

@@ -2,6 +2,7 @@
 
 mod compare;
 mod extras;
+mod groups;
 mod measure;
 mod post;
 mod report;
@@ -57,10 +58,11 @@ fn check(args: &EvalArgs) -> anyhow::Result<()> {
     if let Some(path) = files.chain(sides).chain(&args.learn_from).find(|path| !path.exists()) {
         bail!("there is no file {}", path.display());
     }
-    let lists = [args.per_class, args.worst.is_some(), args.confused.is_some()];
-    if args.format == Format::Csv && lists.iter().filter(|given| **given).count() > 1 {
+    let others = [args.worst.is_some(), args.confused.is_some()];
+    let lists = groups::names(args).count() + others.iter().filter(|given| **given).count();
+    if args.format == Format::Csv && lists > 1 {
         bail!(
-            "a CSV is one table; ask for one of --per-class, --worst and --confused, or for --format json"
+            "a CSV is one table; ask for one of --per-class, --per, --worst and --confused, or for --format json"
         );
     }
     let subjects = args.inputs.len() + usize::from(args.embeddings.is_some());
@@ -68,6 +70,7 @@ fn check(args: &EvalArgs) -> anyhow::Result<()> {
         ("--sheet", args.sheet.is_some()),
         ("--save-embeddings", args.save_embeddings.is_some()),
         ("--per-class", args.per_class),
+        ("--per", !args.per.is_empty()),
         ("--worst", args.worst.is_some()),
         ("--confused", args.confused.is_some()),
     ];
@@ -83,14 +86,36 @@ fn check(args: &EvalArgs) -> anyhow::Result<()> {
     let runs = args.inputs.iter().any(|path| !subject::is_file(path));
     let of_runs = [
         ("--data", args.data.is_some()),
+        ("--set", !args.set.is_empty()),
         ("--weights", args.weights.is_some()),
         ("--sheet", args.sheet.is_some()),
     ];
     if let Some((option, _)) = of_runs.iter().find(|(_, given)| *given && !runs) {
         bail!("`{option}` is of a run; files of embeddings have no images and no network");
     }
+    check_settings(args)?;
     if let Some(path) = &args.save_embeddings {
         Output::new(path)?;
+    }
+    Ok(())
+}
+
+/// Refuses settings that could change nothing of what is measured.
+fn check_settings(args: &EvalArgs) -> anyhow::Result<()> {
+    for setting in &args.set {
+        let key = setting.split_once('=').map_or(&**setting, |(key, _)| key).trim();
+        match key {
+            "data.image-size" | "data.channels" | "data.invert" => bail!(
+                "cannot use `--set {setting}`: the network sees images as it was trained on them; leave it out"
+            ),
+            "data.path" if args.data.is_some() => {
+                bail!("cannot use `--set {setting}` and --data; give one of them")
+            }
+            _ if !key.starts_with("data.") => {
+                bail!("cannot use `--set {setting}`: only keys of [data] may differ from the run's")
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

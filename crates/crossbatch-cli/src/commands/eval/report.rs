@@ -86,18 +86,18 @@ pub(super) fn counted(scores: &Scores) -> String {
 impl Report<'_> {
     pub(super) fn text(&self, args: &EvalArgs) -> anyhow::Result<String> {
         match args.format {
-            Format::Table => self.tables(args),
-            Format::Json => Ok(serde_json::to_string_pretty(&self.json(args)?)? + "\n"),
+            Format::Table => self.tables(),
+            Format::Json => Ok(serde_json::to_string_pretty(&self.json())? + "\n"),
             Format::Csv => self.csv(args),
         }
     }
 
     /// One flat object; what was asked for besides is lists of such objects.
-    fn json(&self, args: &EvalArgs) -> anyhow::Result<Map<String, Value>> {
+    fn json(&self) -> Map<String, Value> {
         let mut object = versioned();
         object.extend(self.flat());
-        if args.per_class {
-            object.insert("per_class".to_owned(), json!(self.classes()?));
+        for group in &self.measured.groups {
+            object.insert(group.key.clone(), json!(group.objects(&self.measured.scores)));
         }
         if self.measured.worst.is_some() {
             object.insert("worst".to_owned(), json!(self.worst()));
@@ -105,7 +105,7 @@ impl Report<'_> {
         if self.measured.confused.is_some() {
             object.insert("confused".to_owned(), json!(self.confused()));
         }
-        Ok(object)
+        object
     }
 
     /// The metrics and what they are of.
@@ -126,6 +126,7 @@ impl Report<'_> {
             object.insert("median_rank_low".to_owned(), json!(interval.low));
             object.insert("median_rank_high".to_owned(), json!(interval.high));
         }
+        object.extend(self.measured.groups.iter().flat_map(|group| group.macro_means(scores)));
         object.extend(self.measured.extras.iter().flat_map(|extra| extra.values.iter().cloned()));
         let subject = self.subject;
         object.insert("queries".to_owned(), json!(scores.queries().len()));
@@ -136,25 +137,6 @@ impl Report<'_> {
         object.insert("seconds".to_owned(), json!(self.seconds));
         object.insert("measure_seconds".to_owned(), json!(self.measured.seconds));
         object
-    }
-
-    /// The classes, the worst first.
-    fn classes(&self) -> anyhow::Result<Vec<Map<String, Value>>> {
-        let scores = &self.measured.scores;
-        let judged = scores.metrics().iter().position(|&metric| metric == Metric::MapAtR);
-        let mut groups = scores.by(&self.measured.query_codes)?;
-        if let Some(at) = judged {
-            groups.sort_by(|a, b| a.means[at].total_cmp(&b.means[at]));
-        }
-        let object = |group: &crossbatch_retrieval::Group| {
-            let mut object = Map::new();
-            object.insert("label".to_owned(), json!(self.class(group.value)));
-            object.insert("queries".to_owned(), json!(group.queries));
-            let metrics = scores.metrics().iter().zip(&group.means);
-            object.extend(metrics.map(|(metric, mean)| (metric.to_string(), json!(mean))));
-            object
-        };
-        Ok(groups.iter().map(object).collect())
     }
 
     fn class(&self, code: u32) -> &str {
@@ -213,21 +195,22 @@ impl Report<'_> {
 
     /// A table: the metrics, or the one list that was asked for.
     fn csv(&self, args: &EvalArgs) -> anyhow::Result<String> {
-        let lists = [args.per_class, args.worst.is_some(), args.confused.is_some()];
-        match lists {
-            [false, false, false] => {
+        // No more than one list was let through.
+        if let Some(group) = self.measured.groups.first() {
+            return records(&group.objects(&self.measured.scores));
+        }
+        match (args.worst, args.confused) {
+            (None, None) => {
                 let mut object = versioned();
                 object.extend(self.flat());
                 records(&[object])
             }
-            [true, false, false] => records(&self.classes()?),
-            [false, true, false] => records(&self.worst()),
-            // No more than one list was let through.
-            _ => records(&self.confused()),
+            (Some(_), _) => records(&self.worst()),
+            (None, Some(_)) => records(&self.confused()),
         }
     }
 
-    fn tables(&self, args: &EvalArgs) -> anyhow::Result<String> {
+    fn tables(&self) -> anyhow::Result<String> {
         let scores = &self.measured.scores;
         let columns = columns(scores);
         let mut rows = vec![header("", &columns)];
@@ -244,8 +227,8 @@ impl Report<'_> {
             let rows: Vec<Vec<String>> = extra.values.iter().map(line).collect();
             text += &format!(" {}\n\n{}\n", extra.title, table::aligned(&rows));
         }
-        if args.per_class {
-            text += &self.class_table(&columns)?;
+        for group in &self.measured.groups {
+            text += &group.table(scores, &columns);
         }
         if self.measured.worst.is_some() {
             text += &list(
@@ -270,22 +253,6 @@ impl Report<'_> {
             );
         }
         Ok(text)
-    }
-
-    fn class_table(&self, columns: &[(usize, String)]) -> anyhow::Result<String> {
-        let scores = &self.measured.scores;
-        let mut rows = vec![header("class", columns)];
-        rows[0].insert(1, "queries".to_owned());
-        for object in self.classes()? {
-            let value = |(at, _): &(usize, String)| {
-                let value = object.get(&scores.metrics()[*at].to_string()).and_then(Value::as_f64);
-                format!("{:.2}", value.unwrap_or(0.0) * 100.0)
-            };
-            let mut row = vec![plain(&object["label"]), object["queries"].to_string()];
-            row.extend(columns.iter().map(value));
-            rows.push(row);
-        }
-        Ok(format!("{}\n", table::aligned(&rows)))
     }
 }
 
@@ -315,7 +282,7 @@ fn number(value: &Value) -> String {
     }
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 

@@ -71,6 +71,11 @@ impl Subject {
         self.gallery.as_ref().unwrap_or(&self.queries)
     }
 
+    /// A column of the queries.
+    pub(super) fn of_queries(&self, name: &str) -> anyhow::Result<&Labels> {
+        column(&self.queries, name)
+    }
+
     /// The value of each query and each gallery item in a column, under one numbering.
     pub(super) fn column(&self, name: &str) -> anyhow::Result<[Vec<u32>; 2]> {
         let of = |side| column(side, name);
@@ -311,18 +316,13 @@ fn run(
     printer: &Printer,
 ) -> anyhow::Result<Subject> {
     let folder = RunFolder::open(path)?;
-    if let Some(other) = args.set.iter().find(|setting| !setting.trim_start().starts_with("data."))
-    {
-        bail!("cannot use `--set {other}`: only keys of [data] may differ from the run's");
-    }
-    let mut recipe = folder.recipe(&[&args.set[..], &common.settings()].concat())?;
+    let mut recipe = use_data(folder.recipe(&common.settings())?, args)?;
     if let Some(similarity) = args.similarity.filter(|&asked| asked != SimilarityArg::Cosine) {
         printer.warn(&format!(
             "the network's embeddings have length 1: {similarity:?} ranks them as cosine does"
         ));
     }
     let model = folder.model(report(args.weights, &recipe))?;
-    use_data(&mut recipe, args);
     // Classes held out of training don't matter here, and other data may have too few to hold out.
     recipe.data.validation = 0.0;
     recipe.data.folds = 0;
@@ -349,12 +349,16 @@ fn run(
         Report::Last => "last weights",
         Report::Best => "best weights",
     };
-    let all = Embeddings::new(rows, dim)?
+    let mut all = Embeddings::new(rows, dim)?
         .with_labels(Labels::from_text(labels))?
         .with_names(names)?
         .with_metadata("similarity", "cosine")
         .with_metadata("model", &path.display().to_string())
         .with_metadata("weights", weights);
+    for column in &dataset.columns {
+        let values = samples.iter().map(|&index| &column.values[column.codes[index] as usize]);
+        all = all.with_column(&column.name, Labels::from_text(values))?;
+    }
     let chosen = |rows: &[u32]| rows.iter().map(|&row| samples[row as usize]).collect();
     let parts = match &test.search {
         Search::All => None,
@@ -390,22 +394,23 @@ fn run(
     })
 }
 
-/// Lets the recipe read `--data` instead of its own data, unless that is what it reads anyway.
-fn use_data(recipe: &mut Recipe, args: &EvalArgs) {
-    let Some(path) = &args.data else { return };
-    let same = recipe.data.path.as_ref().is_some_and(|own| identity(own) == identity(path));
-    if !same {
-        let is_set =
-            |key: &str| args.set.iter().any(|setting| setting.trim_start().starts_with(key));
-        if !is_set("data.kind") {
+/// The recipe with `--data` instead of its own data, unless that is what it reads anyway, and with the settings.
+fn use_data(mut recipe: Recipe, args: &EvalArgs) -> anyhow::Result<Recipe> {
+    if let Some(path) = &args.data {
+        let same = recipe.data.path.as_ref().is_some_and(|own| identity(own) == identity(path));
+        if !same {
+            // What is said of the run's own data does not hold of others.
             recipe.data.kind = None;
-        }
-        recipe.data.train_list = None;
-        recipe.data.test_list = None;
-        if !is_set("data.protocol") {
+            recipe.data.train_list = None;
+            recipe.data.test_list = None;
             recipe.data.protocol = None;
+            recipe.data.expected = Expected::default();
         }
-        recipe.data.expected = Expected::default();
     }
-    recipe.data.path = Some(path.clone());
+    let mut recipe =
+        Recipe::from_sources(Some((&recipe.to_toml(), "the run's recipe")), &args.set)?;
+    if let Some(path) = &args.data {
+        recipe.data.path = Some(path.clone());
+    }
+    Ok(recipe)
 }

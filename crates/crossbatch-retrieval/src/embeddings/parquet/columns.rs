@@ -29,9 +29,14 @@ use crate::{
 /// Rows that are read at once.
 const AT_ONCE: usize = 1024;
 
-/// Vectors do not shrink to a part of this size; what claims to, and is large, is a trap.
+/// Vectors do not shrink to a part of this size, nor names and labels beside them to one of that; what claims to, and is
+/// large, is a trap.
 const SHRINKS_TO: u64 = 200;
+const TEXT_SHRINKS_TO: u64 = 20;
 const LARGE: u64 = 256 << 20;
+
+/// What pandas calls rows that have no name for it: their numbers, which are left out, or their names.
+pub(super) const INDEX: &str = "__index_level_0__";
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,36 +194,14 @@ impl<'a> Table<'a> {
         Values: From<Vec<O>>,
     {
         let filled = self.descriptor(column).repeated_ancestor_def_level();
-        let mut values: Vec<O> = Vec::new();
-        let (mut rows, mut start, mut dim) = (0, 0, None);
-        let mut end_row = |row: usize, length: usize| match *dim.get_or_insert(length) {
-            dim if dim == length => Ok(dim),
-            dim => Err(self.at_row(column, row).error(
-                format!("a list of {length} values"),
-                format!("expected {dim}, as in row 0: all vectors need the same length"),
-            )),
-        };
+        let mut lists = Lists::default();
+        let wrong =
+            |Wrong { row, found, expected }| self.at_row(column, row).error(found, expected);
         self.walk::<T>(column, |first, level, value| {
-            if first {
-                if rows > 0 {
-                    end_row(rows - 1, values.len() - start)?;
-                }
-                (rows, start) = (rows + 1, values.len());
-            }
-            match value {
-                Some(value) => values.push(convert(value)),
-                None if level < filled => {
-                    return Err(self.at_row(column, rows - 1).error("null or an empty list", FILL));
-                }
-                None => {
-                    let found = format!("a null, value {} of the list", values.len() - start);
-                    return Err(self.at_row(column, rows - 1).error(found, FILL));
-                }
-            }
-            Ok(())
+            lists.take(first, level >= filled, value.map(&convert)).map_err(wrong)
         })?;
-        let dim = end_row(rows.saturating_sub(1), values.len() - start)?;
-        Ok((values.into(), dim))
+        let dim = lists.end().map_err(wrong)?;
+        Ok((lists.values.into(), dim))
     }
 
     /// Numbers, none of which may be null.
@@ -244,6 +227,8 @@ impl<'a> Table<'a> {
         text: impl Fn(&T::T) -> Option<String>,
     ) -> Result<Vec<String>, FileError> {
         let mut texts = Vec::new();
+        // A long text is stored once, however many rows have it.
+        let (mut bytes, most) = (0, LARGE.max(self.length().saturating_mul(TEXT_SHRINKS_TO)));
         self.walk::<T>(column, |_, _, value| {
             let text = match value {
                 None => String::new(),
@@ -251,6 +236,13 @@ impl<'a> Table<'a> {
                     self.at_row(column, texts.len()).error("text that is not UTF-8", DAMAGED)
                 })?,
             };
+            bytes += text.len() as u64;
+            if bytes > most {
+                return Err(self.at_row(column, texts.len()).error(
+                    format!("more than {most} bytes of text in a file of {}", self.length()),
+                    "expected short texts: leave the column out, or shorten its values",
+                ));
+            }
             texts.push(text);
             Ok(())
         })?;
@@ -311,7 +303,7 @@ impl<'a> Table<'a> {
             let values = (chunk.num_values().max(0) as u64).saturating_mul(4);
             sum.saturating_add(values.max(chunk.uncompressed_size().max(0) as u64))
         });
-        let length = self.file.metadata().map_or(0, |about| about.len());
+        let length = self.length();
         if claimed > LARGE && claimed / SHRINKS_TO > length {
             return Err(self.at(column).error(
                 format!("{claimed} bytes of values in a file of {length}"),
@@ -319,6 +311,11 @@ impl<'a> Table<'a> {
             ));
         }
         Ok(())
+    }
+
+    /// Bytes of the file.
+    fn length(&self) -> u64 {
+        self.file.metadata().map_or(0, |about| about.len())
     }
 
     fn descriptor(&self, column: &Column) -> &ColumnDescriptor {
@@ -331,6 +328,65 @@ impl<'a> Table<'a> {
 
     fn at_row(&self, column: &Column, row: usize) -> At<'a> {
         At { place: self.place, at: format!("`{}`, row {row}", column.name) }
+    }
+}
+
+/// Lists of one length, put together value by value.
+struct Lists<O> {
+    values: Vec<O>,
+    /// Rows that have begun, and where the last of them begins.
+    rows: usize,
+    start: usize,
+    dim: Option<usize>,
+}
+
+/// What is wrong with a row.
+#[derive(Debug, PartialEq)]
+struct Wrong {
+    row: usize,
+    found: String,
+    expected: String,
+}
+
+impl<O> Default for Lists<O> {
+    fn default() -> Self {
+        Self { values: Vec::new(), rows: 0, start: 0, dim: None }
+    }
+}
+
+impl<O> Lists<O> {
+    /// The next value, or what is missing: a value, or all of a list that is not `filled`.
+    fn take(&mut self, first: bool, filled: bool, value: Option<O>) -> Result<(), Wrong> {
+        // The first value begins a row whatever a damaged file says.
+        if first || self.rows == 0 {
+            if self.rows > 0 {
+                self.end()?;
+            }
+            (self.rows, self.start) = (self.rows + 1, self.values.len());
+        }
+        if let Some(value) = value {
+            self.values.push(value);
+            return Ok(());
+        }
+        let found = match filled {
+            true => format!("a null, value {} of the list", self.values.len() - self.start),
+            false => "null or an empty list".to_owned(),
+        };
+        Err(Wrong { row: self.rows - 1, found, expected: FILL.to_owned() })
+    }
+
+    /// Ends a list; returns the length of all.
+    fn end(&mut self) -> Result<usize, Wrong> {
+        let length = self.values.len() - self.start;
+        let dim = *self.dim.get_or_insert(length);
+        if dim == length {
+            return Ok(dim);
+        }
+        Err(Wrong {
+            row: self.rows.saturating_sub(1),
+            found: format!("a list of {length} values"),
+            expected: format!("expected {dim}, as in row 0: all vectors need the same length"),
+        })
     }
 }
 
@@ -368,7 +424,8 @@ fn half_of(value: &FixedLenByteArray) -> f16 {
     value.data().first_chunk().map_or(f16::NAN, |&bytes| f16::from_le_bytes(bytes))
 }
 
-/// The columns that hold a value a row, or a list of floats; structures and whatever else there is stay out.
+/// The columns that hold a value a row, or a list of floats; structures, the numbers of rows and whatever else there is
+/// stay out.
 fn columns(about: &ParquetMetaData) -> Vec<Column> {
     let schema = about.file_metadata().schema_descr();
     let leaves = schema.columns().iter().enumerate();
@@ -376,6 +433,9 @@ fn columns(about: &ParquetMetaData) -> Vec<Column> {
         .filter_map(|(leaf, column)| {
             let kind = Kind::of(column)?;
             let root = schema.get_column_root(leaf);
+            if root.name() == INDEX && kind != Kind::Text {
+                return None;
+            }
             let depth = column.path().parts().len();
             let list = match column.max_rep_level() {
                 0 if depth == 1 => false,
@@ -399,4 +459,26 @@ fn is_list(root: &SchemaType) -> bool {
     let list = about.converted_type() == ConvertedType::LIST
         || about.logical_type_ref() == Some(&LogicalType::List);
     list && inner.is_primitive() && depth <= 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A damaged file may say that its first value belongs to a row before.
+    #[test]
+    fn the_first_value_begins_a_row() {
+        let mut lists = Lists::default();
+        let wrong = lists.take(false, true, None::<f32>).unwrap_err();
+        assert_eq!((wrong.row, &*wrong.found), (0, "a null, value 0 of the list"));
+
+        let mut lists = Lists::default();
+        for (first, value) in [(false, 1.0), (false, 2.0), (false, 3.0), (true, 4.0), (false, 5.0)]
+        {
+            lists.take(first, true, Some(value)).unwrap();
+        }
+        let wrong = lists.take(true, true, Some(6.0)).unwrap_err();
+        assert_eq!((wrong.row, &*wrong.found), (1, "a list of 2 values"));
+        assert!(wrong.expected.starts_with("expected 3, as in row 0"), "{}", wrong.expected);
+    }
 }

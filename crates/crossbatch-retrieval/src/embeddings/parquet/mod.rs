@@ -9,7 +9,7 @@ mod pages;
 
 use std::path::Path;
 
-use self::columns::{Column, Table};
+use self::columns::{Column, INDEX, Table};
 use super::{Embeddings, FileError, Labels, csv::longest_run, error::Place};
 use crate::Values;
 
@@ -17,9 +17,8 @@ const VECTORS: [&str; 2] = ["embeddings", "embedding"];
 const LABELS: [&str; 3] = ["labels", "label", "class"];
 const NAMES: [&str; 5] = ["names", "name", "ids", "id", "path"];
 
-/// What pandas and Arrow note about their own types, and what they call the numbers of rows.
+/// What pandas and Arrow note about their own types.
 const NOTES: [&str; 2] = ["ARROW:schema", "pandas"];
-const ROW_NUMBERS: &str = "__index_level_0__";
 
 /// Vectors with their names, labels and further columns.
 pub(super) fn read(path: &Path) -> Result<Embeddings, FileError> {
@@ -30,6 +29,7 @@ pub(super) fn read(path: &Path) -> Result<Embeddings, FileError> {
     }
     let scalars = || table.columns.iter().filter(|column| !column.list);
     let name = scalars().find(|column| is_one_of(column, &NAMES));
+    let name = name.or_else(|| scalars().find(|column| column.name == INDEX));
     let label = scalars().find(|column| is_one_of(column, &LABELS));
 
     let numbered = numbered(&table);
@@ -54,7 +54,7 @@ pub(super) fn read(path: &Path) -> Result<Embeddings, FileError> {
     for column in scalars().filter(|column| Some(*column) != name) {
         if Some(column) == label {
             embeddings.labels = Some(Labels::from_text(table.texts(column)?));
-        } else if !column.kind.is_float() && column.name != ROW_NUMBERS {
+        } else if !column.kind.is_float() {
             let values = Labels::from_text(table.texts(column)?);
             embeddings.columns.insert(column.name.clone(), values);
         }
@@ -68,7 +68,7 @@ pub(super) fn read(path: &Path) -> Result<Embeddings, FileError> {
 pub(super) fn read_labels(path: &Path) -> Result<Labels, FileError> {
     let place = Place::file(path);
     let table = Table::open(path)?;
-    let mut scalars = table.columns.iter().filter(|column| !column.list);
+    let mut scalars = table.columns.iter().filter(|column| !column.list && column.name != INDEX);
     let label = match scalars.clone().find(|column| is_one_of(column, &LABELS)) {
         Some(column) => Some(column),
         None => scalars.next().filter(|_| scalars.next().is_none()),

@@ -1,6 +1,6 @@
 """A gallery larger than the memory that is allowed: how fast `crossbatch search` and `crossbatch eval` read it.
 
-usage: streaming.py PROGRAM [--threads 2] [--rows 4000000] [--queries 16,1000,10000] [--budget 512MiB] [--rounds 3]
+usage: streaming.py PROGRAM [--threads 2] [--rows 4000000] [--queries 16,1000] [--budget 512MiB] [--rounds 3]
 
 PROGRAM is the built `crossbatch`. A file of random unit vectors x 128 is searched with and without a budget, and read by
 Python alone: from the page cache ("warm") and after the system was asked to forget the file ("cold"). Then one call of
@@ -60,7 +60,7 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rows", type=int, default=4_000_000)
-    parser.add_argument("--queries", default="16,1000,10000")
+    parser.add_argument("--queries", default="16,1000")
     parser.add_argument("--own", type=int, default=250_000, help="rows of the file that `eval` searches with itself")
     parser.add_argument("--budget", default="512MiB")
     parser.add_argument("--rounds", type=int, default=3)

@@ -338,6 +338,11 @@ fn a_training_step_is_one_flat_object_and_its_loss_falls() {
     assert!(number("last_loss") < number("first_loss"), "{report}");
     // Weights, their gradients and two moments at least.
     assert!(number("peak_bytes") > 16.0 * number("parameters"), "{report}");
+    if cfg!(target_os = "linux") {
+        // What such a step allocates is a few megabytes; new ones in every step would be a page for every 4096 bytes.
+        assert!(number("page_faults_per_step") >= 0.0, "{report}");
+        assert!(number("resident_growth_bytes") < 64e6, "{report}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`conv2d`] | convolution, with gradients that skip what needs none |
 //! | [`batch_norm_train`], [`batch_norm_inference`] | batch normalisation and ReLU in one |
+//! | [`conv2d_norm_inference`] | convolution and normalisation in one, for inference |
 //! | [`max_pool2d`], [`average_pool2d`], [`global_average_pool`], [`adaptive_average_pool2d`] | pooling; a maximum remembers a byte an output |
 //! | [`layer_norm`], [`gelu`], [`linear`], [`attention`] | what a vision transformer is made of |
 //! | [`l2_normalize`] | rows of length one |
@@ -26,6 +27,7 @@
 mod attention;
 mod batch_norm;
 mod conv2d;
+mod conv_norm;
 #[cfg(feature = "gpu")]
 mod cube;
 mod device;
@@ -43,6 +45,7 @@ pub use attention::{AttentionOps, attention};
 pub use batch_norm::{
     BatchNormOps, BatchNormOptions, BatchNormOutput, batch_norm_inference, batch_norm_train,
 };
+pub use conv_norm::{ConvNormOps, ConvNormOptions, Normalisation, conv2d_norm_inference};
 pub use conv2d::{Conv2dOps, ConvOptions, conv2d};
 pub use device::gpu;
 pub use gelu::{GeluOps, gelu};

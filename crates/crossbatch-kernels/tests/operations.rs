@@ -6,9 +6,10 @@ use crate::common::{
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use crossbatch_kernels::{
-    PoolOptions, adaptive_average_pool2d, attention, average_pool2d, batch_norm_inference,
-    batch_norm_train, gelu, global_average_pool, global_max_pool, l2_normalize, layer_norm,
-    layer_norm_channels, linear, max_pool2d,
+    BatchNormOptions, ConvOptions, Normalisation, PoolOptions, adaptive_average_pool2d, attention,
+    average_pool2d, batch_norm_inference, batch_norm_train, conv2d, conv2d_norm_inference, gelu,
+    global_average_pool, global_max_pool, l2_normalize, layer_norm, layer_norm_channels, linear,
+    max_pool2d,
 };
 use serde::Deserialize;
 
@@ -371,6 +372,88 @@ fn inference_adds_a_residual_on_every_kind_of_device() {
     let found = run(input.clone(), residual.clone(), layer.clone());
     assert_close(&found, &exact, 2e-6, "autodiff device");
     assert_eq!(found, run(input.inner(), residual.inner(), layer.map(Tensor::inner)));
+}
+
+/// One after the other gives the same bits, in another type the same function, tracked the same gradients.
+#[test]
+fn convolution_and_normalisation_in_one() {
+    let device = autodiff();
+    for (groups, stride, with_residual) in [(1, 1, true), (1, 2, false), (4, 1, true)] {
+        let input = random([2, 8, 9, 7], 1, &device);
+        let weight = random([12, 8 / groups, 3, 3], 2, &device);
+        let channel = |seed: u64| random::<2>([1, 12], seed, &device).reshape([12]);
+        let norm = Normalisation {
+            weight: channel(3),
+            bias: channel(4),
+            mean: channel(5),
+            variance: channel(6) + 1.5,
+            options: BatchNormOptions { relu: true, ..BatchNormOptions::default() },
+        };
+        let options =
+            ConvOptions { stride: [stride; 2], padding: [1, 1], groups, ..ConvOptions::default() };
+        let size = [2, 12, 8 / stride + 1, 6 / stride + 1];
+        let residual = with_residual.then(|| random(size, 7, &device));
+        let apart = |input: Tensor<4>, weight: Tensor<4>, norm: Normalisation, residual| {
+            let Normalisation { weight: scale, bias, mean, variance, options: norm } = norm;
+            let features = conv2d(input, weight, None, options);
+            batch_norm_inference(features, scale, bias, mean, variance, residual, norm)
+        };
+        let changed = |norm: &Normalisation, change: fn(Tensor<1>) -> Tensor<1>| Normalisation {
+            weight: change(norm.weight.clone()),
+            bias: change(norm.bias.clone()),
+            mean: change(norm.mean.clone()),
+            variance: change(norm.variance.clone()),
+            options: norm.options,
+        };
+        let inner = (input.clone().inner(), weight.clone().inner());
+        let inner_residual = residual.clone().map(Tensor::inner);
+        let inner_norm = changed(&norm, Tensor::inner);
+        let found = conv2d_norm_inference(
+            inner.0.clone(),
+            inner.1.clone(),
+            options,
+            inner_norm.clone(),
+            inner_residual.clone(),
+        );
+        let expected = apart(inner.0, inner.1, inner_norm, inner_residual);
+        assert_eq!(found.dims(), size);
+        assert_eq!(values(&found), values(&expected));
+
+        let wide_norm = changed(&norm, |tensor| wide(&tensor));
+        let wide_residual = residual.as_ref().map(wide);
+        let exact =
+            conv2d_norm_inference(wide(&input), wide(&weight), options, wide_norm, wide_residual);
+        assert_close(&values(&found), &values(&exact), 1e-5, "in f64");
+
+        let gradients = |run: &dyn Fn(Tensor<4>, Tensor<4>) -> Tensor<4>| {
+            let (input, weight) = (input.clone().require_grad(), weight.clone().require_grad());
+            let loss = run(input.clone(), weight.clone()).powi_scalar(2).sum();
+            let all = loss.backward();
+            [input, weight].map(|tensor| values(&tensor.grad(&all).unwrap()))
+        };
+        let found = gradients(&|input, weight| {
+            conv2d_norm_inference(input, weight, options, norm.clone(), residual.clone())
+        });
+        let expected =
+            gradients(&|input, weight| apart(input, weight, norm.clone(), residual.clone()));
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+#[should_panic(expected = "mean has 3 elements for 2 channels")]
+fn a_normalisation_of_other_channels_is_named() {
+    let device = plain();
+    let ones = |length| Tensor::ones([length], &device);
+    let norm = Normalisation {
+        weight: ones(2),
+        bias: ones(2),
+        mean: ones(3),
+        variance: ones(2),
+        options: BatchNormOptions::default(),
+    };
+    let (input, weight) = (random([1, 1, 3, 3], 1, &device), random([2, 1, 1, 1], 2, &device));
+    let _ = conv2d_norm_inference(input, weight, ConvOptions::default(), norm, None);
 }
 
 #[test]

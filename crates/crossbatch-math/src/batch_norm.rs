@@ -207,24 +207,78 @@ fn inference_in_place_at(
     parameters: &BatchNormParameters<'_>,
     statistics: &Statistics,
 ) {
-    check(shape, values, parameters);
-    check_statistics(shape, statistics);
-    check_residual(shape, residual);
+    assert_len("input", values.len(), shape.len());
+    let normalisation = Normalisation::at(level, shape, residual, parameters, statistics);
+    let area = shape.area.max(1);
     values
-        .par_chunks_exact_mut(shape.area.max(1))
-        .with_min_len((SMALL / shape.area.max(1)).max(1))
+        .par_chunks_exact_mut(area)
+        .with_min_len((SMALL / area).max(1))
         .enumerate()
-        .for_each(|(index, values)| {
-            let (image, channel) = (index / shape.channels, index % shape.channels);
-            let mean = statistics.mean[channel];
-            let line = Line::new(parameters, mean, statistics.variance[channel], channel);
-            let more = residual.map(|residual| &residual[shape.range(image, channel)]);
-            line.apply_in_place(level, values, more);
-        });
+        .for_each(|(plane, values)| normalisation.apply(plane * area, values));
+}
+
+/// [`inference`] of values that are still being made, so that they need not come from memory once more.
+#[derive(Debug)]
+pub struct Normalisation<'a> {
+    level: Level,
+    shape: BatchNormShape,
+    /// What each channel does.
+    lines: Vec<Line>,
+    residual: Option<&'a [f32]>,
+}
+
+impl<'a> Normalisation<'a> {
+    /// By the parameters and statistics of each channel; `residual` as in [`forward`].
+    ///
+    /// # Panics
+    ///
+    /// If a slice's length differs from the shape's.
+    #[must_use]
+    pub fn new(
+        shape: &BatchNormShape,
+        residual: Option<&'a [f32]>,
+        parameters: &BatchNormParameters<'_>,
+        statistics: &Statistics,
+    ) -> Self {
+        Self::at(Level::detect(), shape, residual, parameters, statistics)
+    }
+
+    fn at(
+        level: Level,
+        shape: &BatchNormShape,
+        residual: Option<&'a [f32]>,
+        parameters: &BatchNormParameters<'_>,
+        statistics: &Statistics,
+    ) -> Self {
+        check_parameters(shape, parameters);
+        check_statistics(shape, statistics);
+        check_residual(shape, residual);
+        let line = |channel: usize| {
+            let (mean, variance) = (statistics.mean[channel], statistics.variance[channel]);
+            Line::new(parameters, mean, variance, channel)
+        };
+        Self { level, shape: *shape, lines: (0..shape.channels).map(line).collect(), residual }
+    }
+
+    pub(crate) fn shape(&self) -> &BatchNormShape {
+        &self.shape
+    }
+
+    /// Normalises some elements, the first of which is element `first` of all.
+    pub(crate) fn apply(&self, first: usize, values: &mut [f32]) {
+        let area = self.shape.area;
+        let (mut at, mut values) = (first, values);
+        while !values.is_empty() {
+            let (plane, rest) = values.split_at_mut(values.len().min(area - at % area));
+            let more = self.residual.map(|residual| &residual[at..at + plane.len()]);
+            self.lines[at / area % self.shape.channels].apply_in_place(self.level, plane, more);
+            (at, values) = (at + plane.len(), rest);
+        }
+    }
 }
 
 /// What one channel does to a pixel: `(x − mean) · scale + shift`, then ReLU.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Line {
     mean: f32,
     inverse: f32,
@@ -415,6 +469,10 @@ impl BatchNormShape {
 
 fn check(shape: &BatchNormShape, input: &[f32], parameters: &BatchNormParameters<'_>) {
     assert_len("input", input.len(), shape.len());
+    check_parameters(shape, parameters);
+}
+
+fn check_parameters(shape: &BatchNormShape, parameters: &BatchNormParameters<'_>) {
     assert_len("weight", parameters.weight.len(), shape.channels);
     assert_len("bias", parameters.bias.len(), shape.channels);
 }

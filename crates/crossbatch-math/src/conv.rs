@@ -13,6 +13,7 @@
 //! Every element is summed in an order that depends on the shapes only, so results are the same to the
 //! bit for any number of threads. Work is shared over rayon's current pool.
 
+mod after;
 mod depthwise;
 mod direct;
 mod patches;
@@ -23,7 +24,9 @@ mod strip;
 mod tile;
 mod winograd;
 
+use crate::batch_norm::{BatchNormShape, Normalisation};
 use crate::lanes::Level;
+use after::After;
 use rayon::prelude::*;
 pub use shape::ConvShape;
 
@@ -34,7 +37,8 @@ pub use shape::ConvShape;
 /// If a slice's length differs from the shape's, or as [`ConvShape::output`].
 #[must_use]
 pub fn forward(shape: &ConvShape, input: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-    forward_at(Level::detect(), shape, input, weight, bias)
+    assert_forward(shape, input, weight, bias);
+    forward_at(Level::detect(), shape, input, weight, After::bias(bias))
 }
 
 fn forward_at(
@@ -42,19 +46,18 @@ fn forward_at(
     shape: &ConvShape,
     input: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    after: After<'_>,
 ) -> Vec<f32> {
-    assert_forward(shape, input, weight, bias);
     if shape.depthwise() {
-        return depthwise::forward(level, shape, input, weight, bias);
+        return depthwise::forward(level, shape, input, weight, after);
     }
     if winograd::fit_training(shape) {
-        return winograd::forward(level, shape, input, weight, bias);
+        return winograd::forward(level, shape, input, weight, after);
     }
     if patches::fit(shape) {
-        return patches::forward(shape, input, weight, bias);
+        return patches::forward(shape, input, weight, after);
     }
-    direct::forward(level, shape, input, weight, bias)
+    direct::forward(level, shape, input, weight, after)
 }
 
 /// As [`forward`], by Winograd wherever that is faster: for inference.
@@ -72,11 +75,43 @@ pub fn inference(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    if !winograd::fit(shape) {
-        return forward(shape, input, weight, bias);
-    }
     assert_forward(shape, input, weight, bias);
-    winograd::forward(Level::detect(), shape, input, weight, bias)
+    inference_at(Level::detect(), shape, input, weight, After::bias(bias))
+}
+
+fn inference_at(
+    level: Level,
+    shape: &ConvShape,
+    input: &[f32],
+    weight: &[f32],
+    after: After<'_>,
+) -> Vec<f32> {
+    if winograd::fit(shape) {
+        return winograd::forward(level, shape, input, weight, after);
+    }
+    forward_at(level, shape, input, weight, after)
+}
+
+/// As [`inference`] without a bias, followed by batch normalisation with a residual and ReLU where it has them: the same
+/// to the bit as one after the other, but each result is normalised while it is still in the cache.
+///
+/// # Panics
+///
+/// As [`forward`], or if the normalisation is of another shape than the output.
+#[must_use]
+pub fn normalised(
+    shape: &ConvShape,
+    input: &[f32],
+    weight: &[f32],
+    normalisation: &Normalisation<'_>,
+) -> Vec<f32> {
+    assert_forward(shape, input, weight, None);
+    let [height, width] = shape.output();
+    let output =
+        BatchNormShape { batch: shape.batch, channels: shape.filters, area: height * width };
+    assert_eq!(*normalisation.shape(), output, "the normalisation is of another shape");
+    let after = After { bias: None, normalisation: Some(normalisation) };
+    inference_at(Level::detect(), shape, input, weight, after)
 }
 
 fn assert_forward(shape: &ConvShape, input: &[f32], weight: &[f32], bias: Option<&[f32]>) {

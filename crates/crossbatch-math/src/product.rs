@@ -260,6 +260,14 @@ impl Shared {
         }
     }
 
+    /// Changes the `len` elements from `at` on in place.
+    pub(crate) fn change(self, at: usize, len: usize, change: impl FnOnce(&mut [f32])) {
+        assert!(at + len <= self.len);
+        // SAFETY: inside the slice, and these elements belong to this task alone.
+        #[allow(unsafe_code)]
+        change(unsafe { std::slice::from_raw_parts_mut(self.first.add(at), len) });
+    }
+
     /// Writes `even[0], odd[0], even[1], …` to `at`; `even` may have one value more.
     pub(crate) fn weave(self, at: usize, even: &[f32], odd: &[f32]) {
         assert!(at + even.len() + odd.len() <= self.len);

@@ -6,8 +6,8 @@ use burn::{
 };
 pub use crossbatch_kernels::l2_normalize;
 use crossbatch_kernels::{
-    BatchNormOptions, ConvOptions, batch_norm_inference, batch_norm_train, conv2d, layer_norm,
-    layer_norm_channels, linear,
+    BatchNormOptions, ConvOptions, Normalisation, batch_norm_inference, batch_norm_train, conv2d,
+    conv2d_norm_inference, layer_norm, layer_norm_channels, linear,
 };
 
 use crate::init::Initializer;
@@ -192,9 +192,35 @@ impl BatchNorm2d {
         self.run(input, Some(residual), mode)
     }
 
+    /// What this gives for the output of `conv`, with `residual` added before the ReLU if there is one. Where the running
+    /// statistics are used, both are one operation.
+    pub fn after(
+        &self,
+        conv: &Conv2d,
+        input: Tensor<4>,
+        residual: Option<Tensor<4>>,
+        mode: Mode,
+    ) -> Tensor<4> {
+        if conv.bias.is_some() || !self.uses_running_statistics(mode) {
+            return self.run(conv.forward(input), residual, mode);
+        }
+        let norm = Normalisation {
+            weight: self.weight.val(),
+            bias: self.bias.val(),
+            mean: self.running_mean.value_sync(),
+            variance: self.running_var.value_sync(),
+            options: self.options(),
+        };
+        conv2d_norm_inference(input, conv.weight.val(), conv.options(), norm, residual)
+    }
+
+    fn uses_running_statistics(&self, mode: Mode) -> bool {
+        mode == Mode::Inference || self.frozen
+    }
+
     fn run(&self, input: Tensor<4>, residual: Option<Tensor<4>>, mode: Mode) -> Tensor<4> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
-        if mode == Mode::Inference || self.frozen {
+        if self.uses_running_statistics(mode) {
             let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
             return batch_norm_inference(
                 input,

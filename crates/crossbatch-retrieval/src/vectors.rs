@@ -132,13 +132,10 @@ impl Values {
 
     /// The first value that is not finite, with its place.
     fn not_finite(&self) -> Option<(usize, f32)> {
-        fn first<T: Copy>(values: &[T], finite: impl Fn(T) -> bool) -> Option<usize> {
-            values.iter().position(|&value| !finite(value))
-        }
         let at = match self {
-            Self::F32(values) => first(values, f32::is_finite),
-            Self::F16(values) => first(values, f16::is_finite),
-            Self::Bf16(values) => first(values, bf16::is_finite),
+            Self::F32(values) => first_not_finite(values, f32::is_finite),
+            Self::F16(values) => first_not_finite(values, f16::is_finite),
+            Self::Bf16(values) => first_not_finite(values, bf16::is_finite),
         }?;
         Some((at, self.range(at..at + 1)[0]))
     }
@@ -315,6 +312,21 @@ pub(crate) fn shown(similarity: Similarity, closeness: f64) -> f32 {
         Similarity::Cosine | Similarity::Dot => closeness as f32,
         Similarity::Euclidean => -(-closeness).sqrt() as f32,
     }
+}
+
+/// The first of the values that is not `finite`.
+pub(crate) fn first_not_finite<T: Copy + Sync>(
+    values: &[T],
+    finite: impl Fn(T) -> bool + Sync,
+) -> Option<usize> {
+    const CHUNK: usize = 1 << 14;
+    values.par_chunks(CHUNK).enumerate().find_map_first(|(at, chunk)| {
+        // Without an end ahead of the last one, so that vectors can do it.
+        if chunk.iter().fold(true, |all, &value| all & finite(value)) {
+            return None;
+        }
+        Some(at * CHUNK + chunk.iter().position(|&value| !finite(value))?)
+    })
 }
 
 /// Scales a row to length one; zeros stay zeros.

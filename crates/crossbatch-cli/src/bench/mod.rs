@@ -7,6 +7,7 @@ pub(crate) mod file;
 pub(crate) mod generate;
 pub(crate) mod measure;
 pub(crate) mod network;
+pub(crate) mod pages;
 pub(crate) mod step;
 
 use burn::tensor::TensorData;

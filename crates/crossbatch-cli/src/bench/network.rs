@@ -12,7 +12,10 @@ use crossbatch_train::{Batch, Error, Recipe, Step, optimizer};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::measure::median;
+use super::{
+    measure::median,
+    pages::{Change, Pages},
+};
 use crate::ALLOCATOR;
 
 /// Images of a class in a batch.
@@ -27,6 +30,8 @@ pub(crate) struct Measured {
     pub(crate) median: f64,
     /// Most bytes in use at once, network included.
     pub(crate) peak_bytes: usize,
+    /// What the timed steps or batches, all of them, did to the process's memory; where the system tells.
+    pub(crate) pages: Option<Change>,
     /// Numbers that training changes.
     pub(crate) parameters: usize,
     /// Loss of the first and the last step; none of inference.
@@ -53,9 +58,11 @@ pub(crate) fn train(recipe: &Recipe, batch: usize, steps: usize) -> Result<Measu
     let ids: Vec<u32> = (0..batch as u32).collect();
 
     let (mut seconds, mut losses, mut peak_bytes) = (Vec::with_capacity(steps), Vec::new(), 0);
+    let mut pages = None;
     for number in 0..WARM_UP + steps {
         if number == WARM_UP {
             peak_bytes = ALLOCATOR.stop();
+            pages = Pages::now();
         }
         let start = Instant::now();
         let rows = Rows { labels: &labels, ids: &ids };
@@ -68,8 +75,9 @@ pub(crate) fn train(recipe: &Recipe, batch: usize, steps: usize) -> Result<Measu
             seconds.push(start.elapsed().as_secs_f64());
         }
     }
+    let pages = pages.and_then(|before| Some(Pages::now()?.since(before)));
     let losses = [losses[0], losses[losses.len() - 1]];
-    Ok(Measured { median: median(seconds), peak_bytes, parameters, losses: Some(losses) })
+    Ok(Measured { median: median(seconds), peak_bytes, pages, parameters, losses: Some(losses) })
 }
 
 /// Times `batches` batches from images to embeddings.
@@ -80,10 +88,11 @@ pub(crate) fn infer(recipe: &Recipe, batch: usize, batches: usize) -> Measured {
     let parameters = embedder.trainable();
     let embedder = embedder.valid();
     let images = images(recipe, batch, &Device::flex());
-    let (mut seconds, mut peak_bytes) = (Vec::with_capacity(batches), 0);
+    let (mut seconds, mut peak_bytes, mut pages) = (Vec::with_capacity(batches), 0, None);
     for number in 0..WARM_UP + batches {
         if number == WARM_UP {
             peak_bytes = ALLOCATOR.stop();
+            pages = Pages::now();
         }
         let start = Instant::now();
         let rows = embedder.forward(images.clone(), Mode::Inference).into_data();
@@ -92,7 +101,8 @@ pub(crate) fn infer(recipe: &Recipe, batch: usize, batches: usize) -> Measured {
         }
         drop(rows);
     }
-    Measured { median: median(seconds), peak_bytes, parameters, losses: None }
+    let pages = pages.and_then(|before| Some(Pages::now()?.since(before)));
+    Measured { median: median(seconds), peak_bytes, pages, parameters, losses: None }
 }
 
 /// Random images `[B, C, S, S]` with values from −1 to 1; those of a class share half of each value.

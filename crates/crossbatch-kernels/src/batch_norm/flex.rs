@@ -12,7 +12,7 @@ fn shape(input: &FlexTensor) -> BatchNormShape {
     BatchNormShape { batch, channels, area: height * width }
 }
 
-fn parameters<'a>(
+pub(crate) fn parameters<'a>(
     weight: &'a FlexTensor,
     bias: &'a FlexTensor,
     options: BatchNormOptions,
@@ -25,7 +25,7 @@ fn parameters<'a>(
     }
 }
 
-fn statistics(mean: FlexTensor, variance: FlexTensor) -> Statistics {
+pub(crate) fn statistics(mean: FlexTensor, variance: FlexTensor) -> Statistics {
     Statistics {
         mean: values(&ordered(mean)).to_vec(),
         variance: values(&ordered(variance)).to_vec(),

@@ -4,6 +4,8 @@ mod backward;
 mod flex;
 mod reference;
 
+pub(crate) use flex::{parameters, statistics};
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
@@ -68,7 +70,7 @@ pub fn batch_norm_train(
     residual: Option<Tensor<4>>,
     options: BatchNormOptions,
 ) -> BatchNormOutput {
-    check(&input, &[("weight", &weight), ("bias", &bias)], residual.as_ref());
+    check(input.dims(), &[("weight", &weight), ("bias", &bias)], residual.as_ref());
     assert!(
         input.shape().num_elements() > 0,
         "input {:?} has no elements to take a mean of",
@@ -113,7 +115,7 @@ pub fn batch_norm_inference(
     options: BatchNormOptions,
 ) -> Tensor<4> {
     check(
-        &input,
+        input.dims(),
         &[("weight", &weight), ("bias", &bias), ("mean", &mean), ("variance", &variance)],
         residual.as_ref(),
     );
@@ -129,12 +131,17 @@ pub fn batch_norm_inference(
     })
 }
 
-fn check(input: &Tensor<4>, parameters: &[(&str, &Tensor<1>)], residual: Option<&Tensor<4>>) {
+/// Panics, saying why, unless the sizes fit.
+pub(crate) fn check(
+    input: [usize; 4],
+    parameters: &[(&str, &Tensor<1>)],
+    residual: Option<&Tensor<4>>,
+) {
     if let Some(residual) = residual {
-        let (found, expected) = (residual.dims(), input.dims());
-        assert_eq!(found, expected, "residual of {found:?} for an input of {expected:?}");
+        let found = residual.dims();
+        assert_eq!(found, input, "residual of {found:?} for an input of {input:?}");
     }
-    let channels = input.dims()[1];
+    let channels = input[1];
     for (name, tensor) in parameters {
         let [length] = tensor.dims();
         assert_eq!(length, channels, "{name} has {length} elements for {channels} channels");

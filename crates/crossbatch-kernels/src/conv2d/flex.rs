@@ -18,6 +18,13 @@ fn shape(
     ConvShape { batch, channels, filters, input, kernel, stride, padding, dilation, groups }
 }
 
+/// The shape of the convolution of `input` with `weight`.
+pub(crate) fn shape_of(input: &FlexTensor, weight: &FlexTensor, options: ConvOptions) -> ConvShape {
+    let [batch, channels, height, width] = sizes(input);
+    let [filters, _, rows, columns] = sizes(weight);
+    shape(batch, [channels, filters], [height, width], [rows, columns], options)
+}
+
 /// [`conv::forward`] or [`conv::inference`].
 type Forward = fn(&ConvShape, &[f32], &[f32], Option<&[f32]>) -> Vec<f32>;
 
@@ -30,13 +37,11 @@ fn convolve(
     if !all_f32(&[&input, &weight]) {
         return reference::forward::<Flex>(input, weight, options);
     }
-    let [batch, channels, height, width] = sizes(&input);
-    let [filters, _, rows, columns] = sizes(&weight);
-    let shape = shape(batch, [channels, filters], [height, width], [rows, columns], options);
+    let shape = shape_of(&input, &weight, options);
     let (input, weight) = (ordered(input), ordered(weight));
     let output = by(&shape, values(&input), values(&weight), None);
     let [height, width] = shape.output();
-    tensor(output, [batch, filters, height, width])
+    tensor(output, [shape.batch, shape.filters, height, width])
 }
 
 impl Conv2dOps for Flex {

@@ -4,6 +4,8 @@ mod backward;
 mod flex;
 mod reference;
 
+pub(crate) use flex::shape_of;
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
@@ -19,6 +21,17 @@ pub struct ConvOptions {
     pub dilation: [usize; 2],
     /// Equal parts of the channels and of the filters, in order: a filter sees its own part of the channels only.
     pub groups: usize,
+}
+
+impl ConvOptions {
+    /// The shape of the output for an input and a weight that fit.
+    pub(crate) fn output(&self, input: [usize; 4], weight: [usize; 4]) -> [usize; 4] {
+        let size = |axis: usize| {
+            let extent = (weight[2 + axis] - 1) * self.dilation[axis] + 1;
+            (input[2 + axis] + 2 * self.padding[axis] - extent) / self.stride[axis] + 1
+        };
+        [input[0], weight[0], size(0), size(1)]
+    }
 }
 
 impl Default for ConvOptions {
@@ -81,7 +94,12 @@ pub fn conv2d(
 }
 
 /// Panics, saying why, unless the sizes fit.
-fn check(input: [usize; 4], weight: [usize; 4], bias: Option<usize>, options: ConvOptions) {
+pub(crate) fn check(
+    input: [usize; 4],
+    weight: [usize; 4],
+    bias: Option<usize>,
+    options: ConvOptions,
+) {
     let [batch, channels, height, width] = input;
     let [filters, of_weight, kernel_height, kernel_width] = weight;
     let ConvOptions { stride, padding, dilation, groups } = options;

@@ -8,6 +8,7 @@
 mod any;
 mod block;
 
+use super::after::After;
 use super::shape::ConvShape;
 use crate::lanes::{Level, Masked, WIDEST, for_lanes, sum};
 use block::{
@@ -34,16 +35,16 @@ pub(super) fn forward(
     shape: &ConvShape,
     input: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    after: After<'_>,
 ) -> Vec<f32> {
     if !fit(shape) {
-        return any::forward(level, shape, input, weight, bias);
+        return any::forward(level, shape, input, weight, after);
     }
     let padding = shape.padding.map(|padding| padding as isize);
     let pass =
         Pass::new(level, shape.input, shape.output(), shape.kernel[0], shape.stride[0], padding);
     let arranged = arrange(weight, shape.kernel[0], |tap| tap);
-    pass.run(level, shape.channels, input, &arranged, bias, shape.output_len())
+    pass.run(level, shape.channels, input, &arranged, after, shape.output_len())
 }
 
 pub(super) fn input_gradient(
@@ -63,7 +64,7 @@ pub(super) fn input_gradient(
     let padding = shape.padding.map(|padding| kernel as isize - 1 - padding as isize);
     let pass = Pass::new(level, shape.output(), shape.input, kernel, 1, padding);
     let turned = arrange(weight, kernel, |tap| kernel - 1 - tap);
-    pass.run(level, shape.channels, gradient, &turned, None, shape.input_len())
+    pass.run(level, shape.channels, gradient, &turned, After::default(), shape.input_len())
 }
 
 pub(super) fn weight_gradient(
@@ -161,12 +162,12 @@ impl Pass {
         channels: usize,
         input: &[f32],
         weights: &[f32],
-        bias: Option<&[f32]>,
+        after: After<'_>,
         len: usize,
     ) -> Vec<f32> {
         let pass = self;
-        let task = &Task { input, weights, bias, channels };
-        fresh(len, self.result[0] * self.result[1], |plane, result| {
+        let task = &Task { input, weights, bias: after.bias, channels };
+        fresh(len, self.result[0] * self.result[1], after, |plane, result| {
             for_lanes!(level, convolve(pass: &Pass, task: &Task<'_>, plane: usize, result: &mut [MaybeUninit<f32>]));
         })
     }
@@ -197,19 +198,25 @@ impl Task<'_> {
     }
 }
 
-/// `len` elements, of which `write` writes some whole planes from the one that it is told on, element by element.
+/// `len` elements, of which `write` writes some whole planes from the one that it is told on, element by element; `after` is
+/// done to them then.
 #[allow(unsafe_code)]
 fn fresh(
     len: usize,
     plane: usize,
+    after: After<'_>,
     write: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync,
 ) -> Vec<f32> {
     let mut result = Vec::with_capacity(len);
     result.spare_capacity_mut()[..len]
         .par_chunks_mut(plane.max(1) * TOGETHER)
         .enumerate()
-        .for_each(|(at, planes)| write(at * TOGETHER, planes));
-    // SAFETY: the planes cover the length, and each was written from its first to its last element.
+        .for_each(|(at, planes)| {
+            write(at * TOGETHER, planes);
+            // SAFETY: each plane was written from its first to its last element.
+            after.finish(at * TOGETHER * plane, unsafe { planes.assume_init_mut() });
+        });
+    // SAFETY: the planes cover the length, and were written.
     unsafe { result.set_len(len) };
     result
 }
@@ -413,7 +420,7 @@ fn spread(level: Level, shape: &ConvShape, gradient: &[f32], weight: &[f32]) -> 
         }
     }
     let area = source[0] * source[1];
-    fresh(shape.input_len(), height * width, |first, result| {
+    fresh(shape.input_len(), height * width, After::default(), |first, result| {
         for (after, result) in result.chunks_exact_mut(height * width).enumerate() {
             let plane = first + after;
             let weights = &arranged[plane % shape.channels * kernel * kernel..][..kernel * kernel];

@@ -1,5 +1,6 @@
 //! The general path: any kernel, stride, padding, dilation and groups, over images laid out for the taps.
 
+use super::after::After;
 use super::planes::Planes;
 use super::scratch::{self, Use};
 use super::shape::{ConvShape, Residue};
@@ -21,7 +22,7 @@ pub(super) fn forward(
     shape: &ConvShape,
     input: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    after: After<'_>,
 ) -> Vec<f32> {
     let output = shape.output();
     let planes = Planes::of_input(shape);
@@ -42,8 +43,7 @@ pub(super) fn forward(
             first: [0, 0],
             step: [1, 1],
         };
-        let bias = bias.map(|bias| &bias[place.results.clone()]);
-        multiply(level, &planes, &place, input, &weights, bias, &mut result);
+        multiply(level, &planes, &place, input, &weights, after, &mut result);
     }
     finish(result, shape.output_len())
 }
@@ -73,7 +73,7 @@ pub(super) fn input_gradient(
                 first,
                 step: shape.stride,
             };
-            multiply(level, &planes, &place, gradient, &weights, None, &mut result);
+            multiply(level, &planes, &place, gradient, &weights, After::default(), &mut result);
         }
     }
     finish(result, shape.input_len())
@@ -288,7 +288,7 @@ fn multiply(
     place: &Place,
     source: &[f32],
     weights: &[f32],
-    bias: Option<&[f32]>,
+    after: After<'_>,
     result: &mut Vec<f32>,
 ) {
     let area = place.size[0] * place.size[1];
@@ -344,7 +344,7 @@ fn multiply(
                 channel_len: planes.channel_len(),
                 taps: &planes.taps,
                 weights,
-                bias,
+                bias: after.bias.map(|bias| &bias[place.results.clone()]),
                 filters: filters.clone(),
                 strips: &Strips::new(planes, images, planes_len, image_len),
                 filter_stride: grid,
@@ -355,6 +355,14 @@ fn multiply(
                 unsafe {
                     let output = output.get().add(first * image_len + place.results.start * area);
                     product.run(level, output);
+                }
+                for image in first..first + images {
+                    let filter = place.results.start + filters.start;
+                    let at = image * image_len + filter * area;
+                    // SAFETY: inside the result, written by `run`, and this task's alone.
+                    after.finish(at, unsafe {
+                        std::slice::from_raw_parts_mut(output.get().add(at), filters.len() * area)
+                    });
                 }
                 return;
             }

@@ -6,6 +6,7 @@
 //! is added back to the pixels it stands for. A kernel of one pixel that moves by one needs no patches: the image is
 //! that matrix. What is multiplied together depends on the shape alone, never on the number of threads.
 
+use super::after::After;
 use super::scratch::{self, Use};
 use super::shape::ConvShape;
 use crate::product::{Operand, Shared, multiply_into};
@@ -227,7 +228,7 @@ pub(super) fn forward(
     shape: &ConvShape,
     input: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    after: After<'_>,
 ) -> Vec<f32> {
     let patches = Patches::new(shape);
     let (filters, terms, area) = (shape.filters, patches.terms, patches.area);
@@ -235,8 +236,16 @@ pub(super) fn forward(
     if result.is_empty() {
         return result;
     }
+    let finish = |filter: usize, at: usize, values: &mut [f32]| {
+        if let Some(bias) = after.bias {
+            values.iter_mut().for_each(|value| *value += bias[filter]);
+        }
+        after.finish(at, values);
+    };
     if terms == 0 {
-        add_bias(&mut result, area, bias);
+        for (plane, values) in result.chunks_exact_mut(area).enumerate() {
+            finish(plane % filters, plane * area, values);
+        }
         return result;
     }
     let weights = Operand::new(weight, terms, 1);
@@ -248,6 +257,10 @@ pub(super) fn forward(
                 let at = task.images.start * filters * area + task.rows.start * patches.output[1];
                 let size = [filters, columns, terms];
                 multiply_into(size, shared, at, [area, 1], false, weights, matrix);
+                for filter in 0..filters {
+                    let at = at + filter * area;
+                    shared.change(at, columns, |values| finish(filter, at, values));
+                }
                 return;
             }
             scratch::with(Use::Result, filters * columns, |rows| {
@@ -261,9 +274,11 @@ pub(super) fn forward(
                     weights,
                     matrix,
                 );
-                for (filter, row) in rows.chunks_exact(columns).enumerate() {
-                    for (image, values) in task.images.clone().zip(row.chunks_exact(area)) {
-                        shared.write((image * filters + filter) * area, values);
+                for (filter, row) in rows.chunks_exact_mut(columns).enumerate() {
+                    for (image, values) in task.images.clone().zip(row.chunks_exact_mut(area)) {
+                        let at = (image * filters + filter) * area;
+                        finish(filter, at, values);
+                        shared.write(at, values);
                     }
                 }
             });
@@ -277,18 +292,7 @@ pub(super) fn forward(
             });
         }
     });
-    add_bias(&mut result, area, bias);
     result
-}
-
-fn add_bias(result: &mut [f32], area: usize, bias: Option<&[f32]>) {
-    if let Some(bias) = bias {
-        result.par_chunks_exact_mut(area * bias.len()).for_each(|image| {
-            for (plane, bias) in image.chunks_exact_mut(area).zip(bias) {
-                plane.iter_mut().for_each(|value| *value += bias);
-            }
-        });
-    }
 }
 
 pub(super) fn input_gradient(shape: &ConvShape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {

@@ -118,7 +118,11 @@ fn all_passes_agree_with_written_out_sums() {
         assert_eq!(bias_gradient(&shape, &gradient), bias_grad, "{shape:?}");
         if shape.groups == 1 {
             let name = format!("patches {shape:?}");
-            assert_eq!(patches::forward(&shape, &input, &weight, None), output, "{name}");
+            assert_eq!(
+                patches::forward(&shape, &input, &weight, After::default()),
+                output,
+                "{name}"
+            );
             assert_eq!(patches::input_gradient(&shape, &gradient, &weight), input_grad, "{name}");
             assert_eq!(patches::weight_gradient(&shape, &input, &gradient), weight_grad, "{name}");
         }
@@ -127,7 +131,7 @@ fn all_passes_agree_with_written_out_sums() {
             for level in Level::supported() {
                 // The kernels' halves are exact too.
                 let name = format!("winograd {level:?} {shape:?}");
-                let found = winograd::forward(level, &shape, &input, &weight, None);
+                let found = winograd::forward(level, &shape, &input, &weight, After::default());
                 assert_eq!(found, output, "{name}");
                 let found = winograd::input_gradient(level, &shape, &gradient, &weight);
                 assert_eq!(found, input_grad, "{name}");
@@ -137,14 +141,18 @@ fn all_passes_agree_with_written_out_sums() {
         }
         for level in Level::supported() {
             let name = format!("direct {level:?} {shape:?}");
-            let found = direct::forward(level, &shape, &input, &weight, None);
+            let found = direct::forward(level, &shape, &input, &weight, After::default());
             assert_eq!(found, output, "{name}");
             let found = direct::input_gradient(level, &shape, &gradient, &weight);
             assert_eq!(found, input_grad, "{name}");
             let found = direct::weight_gradient(level, &shape, &input, &gradient);
             assert_eq!(found, weight_grad, "{name}");
             let name = format!("{level:?} {shape:?}");
-            assert_eq!(forward_at(level, &shape, &input, &weight, None), output, "{name}");
+            assert_eq!(
+                forward_at(level, &shape, &input, &weight, After::default()),
+                output,
+                "{name}"
+            );
             assert_eq!(input_gradient_at(level, &shape, &gradient, &weight), input_grad, "{name}");
             assert_eq!(weight_gradient_at(level, &shape, &input, &gradient), weight_grad, "{name}");
         }
@@ -315,7 +323,7 @@ fn long_sums_and_rows_of_every_length_agree_with_written_out_sums() {
         });
         for level in Level::supported() {
             let name = format!("{level:?} {shape:?}");
-            let found = direct::forward(level, &shape, &input, &weight, None);
+            let found = direct::forward(level, &shape, &input, &weight, After::default());
             assert_eq!(found, output, "{name}");
             let found = direct::input_gradient(level, &shape, &gradient, &weight);
             assert_eq!(found, input_grad, "{name}");
@@ -408,7 +416,7 @@ fn winograd_errs_no_more_than_half_again_a_plain_sum() {
         });
         let level = Level::detect();
         let fast = [
-            winograd::forward(level, &shape, &input, &weight, None),
+            winograd::forward(level, &shape, &input, &weight, After::default()),
             winograd::input_gradient(level, &shape, &gradient, &weight),
             winograd::weight_gradient(level, &shape, &input, &gradient),
         ];
@@ -417,4 +425,84 @@ fn winograd_errs_no_more_than_half_again_a_plain_sum() {
             assert!(fast < 1.5 * plain, "{shape:?} pass {pass}: {fast:e}, plain {plain:e}");
         }
     }
+}
+
+/// One after the other gives the same, on every path: also of filters that a path splits, and of images side by side.
+#[test]
+fn normalising_on_the_way_out_changes_nothing() {
+    use crate::batch_norm::{self, BatchNormParameters, Normalisation, Statistics};
+    let like = |batch, channels, filters, input, kernel: usize, stride, groups| ConvShape {
+        batch,
+        channels,
+        filters,
+        input: [input; 2],
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding: [kernel / 2; 2],
+        dilation: [1; 2],
+        groups,
+    };
+    let more = [
+        like(2, 40, 48, 13, 3, 1, 1),  // Winograd
+        like(3, 33, 40, 6, 3, 1, 1),   // of several images at once
+        like(2, 24, 40, 17, 1, 1, 1),  // patches in place
+        like(1, 24, 300, 40, 1, 2, 1), // in bands
+        like(5, 3, 7, 7, 1, 1, 1),     // of several images at once
+        like(2, 20, 70, 9, 3, 2, 1),   // direct
+        like(1, 64, 64, 10, 3, 2, 2),
+        like(20, 1, 1, 8, 5, 1, 1),
+        like(3, 9, 9, 15, 3, 1, 9), // depthwise
+    ];
+    for shape in shapes().into_iter().chain(more) {
+        let [height, width] = shape.output();
+        let of =
+            BatchNormShape { batch: shape.batch, channels: shape.filters, area: height * width };
+        let (input, weight) = (values(shape.input_len(), 1), values(shape.weight_len(), 2));
+        let residual = values(shape.output_len(), 3);
+        let (scale, shift) = (values(shape.filters, 4), values(shape.filters, 5));
+        let statistics = Statistics {
+            mean: values(shape.filters, 6),
+            variance: (0..shape.filters).map(|filter| 0.3 + filter as f32).collect(),
+        };
+        for (residual, relu) in
+            [(None, true), (Some(&residual[..]), false), (Some(&residual), true)]
+        {
+            let parameters =
+                BatchNormParameters { weight: &scale, bias: &shift, epsilon: 1e-5, relu };
+            let expected = inference(&shape, &input, &weight, None);
+            let expected =
+                batch_norm::inference(&of, &expected, residual, &parameters, &statistics);
+            let normalisation = Normalisation::new(&of, residual, &parameters, &statistics);
+            let found = normalised(&shape, &input, &weight, &normalisation);
+            assert_eq!(
+                found,
+                expected,
+                "{shape:?}, residual: {}, relu: {relu}",
+                residual.is_some()
+            );
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "another shape")]
+fn a_normalisation_of_another_shape_is_refused() {
+    use crate::batch_norm::{BatchNormParameters, Normalisation, Statistics};
+    let shape = ConvShape {
+        batch: 1,
+        channels: 1,
+        filters: 2,
+        input: [3, 3],
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0, 0],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let of = BatchNormShape { batch: 1, channels: 1, area: 18 };
+    let parameters =
+        BatchNormParameters { weight: &[1.0], bias: &[0.0], epsilon: 0.0, relu: false };
+    let statistics = Statistics { mean: vec![0.0], variance: vec![1.0] };
+    let normalisation = Normalisation::new(&of, None, &parameters, &statistics);
+    let _ = normalised(&shape, &[0.0; 9], &[0.0; 2], &normalisation);
 }

@@ -11,6 +11,7 @@
 // Loops by index over constant bounds are what the compiler unrolls into registers.
 #![allow(clippy::needless_range_loop)]
 
+use super::after::After;
 use super::planes::Planes;
 use super::scratch::{self, Use};
 use super::shape::ConvShape;
@@ -130,13 +131,13 @@ pub(super) fn forward(
     shape: &ConvShape,
     input: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    after: After<'_>,
 ) -> Vec<f32> {
     let kernel = |filter: usize, channel: usize| {
         let kernel = &weight[(filter * shape.channels + channel) * 9..][..9];
         std::array::from_fn(|tap| kernel[tap])
     };
-    convolve(level, shape, input, &kernel, bias)
+    convolve(level, shape, input, &kernel, after)
 }
 
 pub(super) fn input_gradient(
@@ -156,7 +157,7 @@ pub(super) fn input_gradient(
         let kernel = &weight[(filter * shape.channels + channel) * 9..][..9];
         std::array::from_fn(|tap| kernel[8 - tap])
     };
-    convolve(level, &turned, gradient, &kernel, None)
+    convolve(level, &turned, gradient, &kernel, After::default())
 }
 
 fn convolve(
@@ -164,7 +165,7 @@ fn convolve(
     shape: &ConvShape,
     input: &[f32],
     kernel: &(impl Fn(usize, usize) -> [f32; 9] + Sync),
-    bias: Option<&[f32]>,
+    after: After<'_>,
 ) -> Vec<f32> {
     let (channels, filters) = (shape.channels, shape.filters);
     let output = shape.output();
@@ -216,14 +217,18 @@ fn convolve(
                         product.run(level, sums.as_mut_ptr().add(index * point));
                     }
                 }
+                let rows = 2 * task.rows.start..output[0].min(2 * task.rows.end);
+                let (skip, pixels) = (rows.start * output[1], rows.len() * output[1]);
                 let mut lines = vec![0.0; 4 * (count + WIDEST)];
                 for (filter, sums) in sums.chunks_exact(plane).enumerate() {
-                    let bias = bias.map_or(0.0, |bias| bias[filter]);
+                    let bias = after.bias.map_or(0.0, |bias| bias[filter]);
                     for (index, image) in task.images.clone().enumerate() {
                         let sums = &sums[index * count..];
                         transform_sums(level, sums, count, point, bias, &mut lines);
                         let at = (image * filters + filter) * area;
                         write_pixels(&tiles, &task, &lines, output, shared, at);
+                        let at = at + skip;
+                        shared.change(at, pixels, |values| after.finish(at, values));
                     }
                 }
             });

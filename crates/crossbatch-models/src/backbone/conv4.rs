@@ -50,7 +50,7 @@ impl Conv4 {
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<4> {
         let last = self.blocks.len() - 1;
         self.blocks.iter().enumerate().fold(images, |features, (index, block)| {
-            let features = block.norm.forward(block.conv.forward(features), mode);
+            let features = block.norm.after(&block.conv, features, None, mode);
             if index < last { max_pool2d(features, PoolOptions::new(2, 2)) } else { features }
         })
     }

@@ -114,7 +114,7 @@ impl BasicConv {
     }
 
     fn forward(&self, input: Tensor<4>, mode: Mode) -> Tensor<4> {
-        self.bn.forward(self.conv.forward(input), mode)
+        self.bn.after(&self.conv, input, None, mode)
     }
 
     fn onnx(&self, graph: &mut Graph, input: &str) -> String {

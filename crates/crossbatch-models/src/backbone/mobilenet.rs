@@ -123,12 +123,12 @@ impl ConvNorm {
     }
 
     fn forward(&self, input: Tensor<4>, mode: Mode) -> Tensor<4> {
-        let features = self.layers.1.forward(self.layers.0.forward(input), mode);
+        let features = self.layers.1.after(&self.layers.0, input, None, mode);
         if self.hard_swish { features.clone() * hard_sigmoid(features) } else { features }
     }
 
     fn forward_residual(&self, input: Tensor<4>, residual: Tensor<4>, mode: Mode) -> Tensor<4> {
-        self.layers.1.forward_residual(self.layers.0.forward(input), residual, mode)
+        self.layers.1.after(&self.layers.0, input, Some(residual), mode)
     }
 
     fn onnx(&self, graph: &mut Graph, input: &str, residual: Option<&str>) -> String {

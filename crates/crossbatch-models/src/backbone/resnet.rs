@@ -102,7 +102,7 @@ impl ResNet {
 
     /// Images `[B, C, H, W]` to features `[B, F, H / 32, W / 32]`, rounded up.
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<4> {
-        let features = self.bn1.forward(self.conv1.forward(images), mode);
+        let features = self.bn1.after(&self.conv1, images, None, mode);
         let features = max_pool2d(features, POOL);
         self.blocks().fold(features, |features, block| block.forward(features, mode))
     }
@@ -150,17 +150,16 @@ impl Block {
 
     fn forward(&self, input: Tensor<4>, mode: Mode) -> Tensor<4> {
         let identity = match &self.downsample {
-            Some((conv, norm)) => norm.forward(conv.forward(input.clone()), mode),
+            Some((conv, norm)) => norm.after(conv, input.clone(), None, mode),
             None => input.clone(),
         };
-        let features = self.bn1.forward(self.conv1.forward(input), mode);
-        let features = self.conv2.forward(features);
+        let features = self.bn1.after(&self.conv1, input, None, mode);
         match (&self.conv3, &self.bn3) {
             (Some(conv3), Some(bn3)) => {
-                let features = conv3.forward(self.bn2.forward(features, mode));
-                bn3.forward_residual(features, identity, mode)
+                let features = self.bn2.after(&self.conv2, features, None, mode);
+                bn3.after(conv3, features, Some(identity), mode)
             }
-            _ => self.bn2.forward_residual(features, identity, mode),
+            _ => self.bn2.after(&self.conv2, features, Some(identity), mode),
         }
     }
 

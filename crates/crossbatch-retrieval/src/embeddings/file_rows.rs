@@ -14,6 +14,7 @@ use super::{
     npy,
     safetensors::Tensors,
 };
+use crate::vectors::first_not_finite;
 use crate::{Precision, RowSource};
 
 /// What is wrong with other formats, and what to do.
@@ -98,7 +99,7 @@ impl FileRows {
                 self.array.decode(bytes, out);
             }
         }
-        match out.iter().position(|value| !value.is_finite()) {
+        match first_not_finite(out, f32::is_finite) {
             None => Ok(()),
             Some(at) => Err(io::Error::other(format!(
                 "row {}, column {} is {}: every value must be finite",

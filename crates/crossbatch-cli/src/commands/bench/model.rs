@@ -30,6 +30,12 @@ struct Report {
     median_seconds: f64,
     images_per_second: f64,
     peak_bytes: usize,
+    /// Of the timed steps, whose memory the first ones have left behind; Linux only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page_faults_per_step: Option<f64>,
+    /// Bytes that the process holds more after the timed steps than before them; Linux only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resident_growth_bytes: Option<i64>,
     parameters: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_loss: Option<f32>,
@@ -119,6 +125,8 @@ fn report(
         median_seconds: measured.median,
         images_per_second: args.batch as f64 / measured.median,
         peak_bytes: measured.peak_bytes,
+        page_faults_per_step: measured.pages.map(|pages| pages.faults as f64 / steps as f64),
+        resident_growth_bytes: measured.pages.map(|pages| pages.resident),
         parameters: measured.parameters,
         first_loss: measured.losses.map(|[first, _]| first),
         last_loss: measured.losses.map(|[_, last]| last),
@@ -138,6 +146,10 @@ fn print(report: &Report, format: Format, printer: &Printer) -> anyhow::Result<(
                 format!("{:.1}", report.peak_bytes as f64 / 1e6),
                 report.parameters.to_string(),
             ];
+            if let Some(faults) = report.page_faults_per_step {
+                header.push("page faults");
+                row.push(format!("{faults:.0}"));
+            }
             if let (Some(first), Some(last)) = (report.first_loss, report.last_loss) {
                 header.extend(["first loss", "last loss"]);
                 row.extend([format!("{first:.6}"), format!("{last:.6}")]);

@@ -3,6 +3,7 @@
 //! The image of a channel is laid out for the taps (`planes`), and a run of neighbouring positions, row ends and all,
 //! is computed at a time; what lies past the end of a row is dropped on the way out.
 
+use crate::conv::after::After;
 use crate::conv::planes::Planes;
 use crate::conv::scratch::{self, Use};
 use crate::conv::shape::ConvShape;
@@ -20,7 +21,7 @@ pub(super) fn forward(
     shape: &ConvShape,
     input: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    after: After<'_>,
 ) -> Vec<f32> {
     let [rows, columns] = shape.output();
     let planes = Planes::of_input(shape);
@@ -31,13 +32,14 @@ pub(super) fn forward(
         let channel = image % shape.channels;
         let source = &input[image * area..][..area];
         let weights = &weight[channel * taps..][..taps];
-        let bias = bias.map_or(0.0, |bias| bias[channel]);
+        let bias = after.bias.map_or(0.0, |bias| bias[channel]);
         convolve(level, &planes, source, weights, bias, |flat| {
             let lines = flat.chunks(planes.width());
             for (line, row) in lines.zip(result.chunks_exact_mut(columns)) {
                 row.copy_from_slice(&line[..columns]);
             }
         });
+        after.finish(image * rows * columns, result);
     });
     result
 }

@@ -6,8 +6,8 @@ use crate::common::{
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use crossbatch_kernels::{
-    BatchNormOptions, ConvOptions, Normalisation, PoolOptions, adaptive_average_pool2d, attention,
-    average_pool2d, batch_norm_inference, batch_norm_train, conv2d, conv2d_norm_inference, gelu,
+    ConvOptions, Normalisation, PoolOptions, adaptive_average_pool2d, attention, average_pool2d,
+    batch_norm_inference, batch_norm_train, conv2d, conv2d_norm_inference, gelu,
     global_average_pool, global_max_pool, l2_normalize, layer_norm, layer_norm_channels, linear,
     max_pool2d,
 };
@@ -387,7 +387,7 @@ fn convolution_and_normalisation_in_one() {
             bias: channel(4),
             mean: channel(5),
             variance: channel(6) + 1.5,
-            options: BatchNormOptions { relu: true, ..BatchNormOptions::default() },
+            options: options(1e-5, true),
         };
         let options =
             ConvOptions { stride: [stride; 2], padding: [1, 1], groups, ..ConvOptions::default() };
@@ -450,7 +450,7 @@ fn a_normalisation_of_other_channels_is_named() {
         bias: ones(2),
         mean: ones(3),
         variance: ones(2),
-        options: BatchNormOptions::default(),
+        options: options(1e-5, false),
     };
     let (input, weight) = (random([1, 1, 3, 3], 1, &device), random([2, 1, 1, 1], 2, &device));
     let _ = conv2d_norm_inference(input, weight, ConvOptions::default(), norm, None);

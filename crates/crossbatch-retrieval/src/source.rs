@@ -110,19 +110,28 @@ impl Gallery<'_> {
         }
     }
 
-    /// Calls `take` with each block and the index of its first row.
+    /// Calls `take` with each block and the index of its first row. Of a source, one half of a block is read while the other
+    /// is worked on.
     pub(crate) fn each(
         &self,
         similarity: Similarity,
         options: &Options<'_>,
-        mut take: impl FnMut(&Vectors, usize) -> Result<(), Error>,
+        mut take: impl FnMut(&Vectors, usize) -> Result<(), Error> + Send,
     ) -> Result<(), Error> {
-        match *self {
-            Self::Memory(vectors) => take(vectors, 0),
-            Self::Blocks(source, block) => (0..source.len()).step_by(block).try_for_each(|first| {
-                let rows = first..source.len().min(first + block);
-                take(&read_rows(source, rows, similarity, options)?, first)
-            }),
+        let (source, half) = match *self {
+            Self::Memory(vectors) => return take(vectors, 0),
+            Self::Blocks(source, block) => (source, block.div_ceil(2)),
+        };
+        let read = |first: usize| {
+            let rows = first..source.len().min(first + half);
+            (!rows.is_empty()).then(|| read_rows(source, rows, similarity, options)).transpose()
+        };
+        let (mut first, mut block) = (0, read(0)?);
+        while let Some(vectors) = block {
+            let (next, taken) = rayon::join(|| read(first + half), || take(&vectors, first));
+            taken?;
+            (first, block) = (first + half, next?);
         }
+        Ok(())
     }
 }

@@ -65,6 +65,7 @@ impl Inputs {
             labels: &self.labels,
             ids: &self.ids,
             weights: None,
+            screen: None,
             filled: ENTRIES,
             drop_same_image: false,
         }

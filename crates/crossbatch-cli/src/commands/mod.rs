@@ -78,8 +78,8 @@ fn use_threads(threads: usize) -> anyhow::Result<usize> {
     Ok(threads)
 }
 
-/// Lets Ctrl-C ask for a stop where nothing is half done; a second one ends the program at once, as does the first where
-/// the step is interruptible.
+/// Lets Ctrl-C ask for a stop where nothing is half done; a second one ends the program at once, as does the first in a
+/// step that is interruptible.
 fn stop_on_ctrl_c(printer: &Printer) -> anyhow::Result<()> {
     let (stop, at_once) = (printer.stop_flag(), printer.at_once_flag());
     ctrlc::set_handler(move || {

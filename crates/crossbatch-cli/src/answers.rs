@@ -1,22 +1,28 @@
 //! What a search found, as a table, JSON or CSV.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
     args::Format,
     table::{self, Align},
 };
 
-/// All answers of a search, as its JSON.
-#[derive(Serialize)]
+/// Version of the JSON.
+const FORMAT_VERSION: u32 = 1;
+
+/// All answers of a search. Each is made when its turn comes: together they take many times the memory of the numbers
+/// that they are made of.
 pub(crate) struct Answers<'a> {
-    pub(crate) format_version: u32,
     /// What a neighbour is called in a table.
-    #[serde(skip)]
     pub(crate) what: &'static str,
-    pub(crate) queries: Vec<Answer<'a>>,
+    pub(crate) count: usize,
+    /// Makes the answer to a query.
+    pub(crate) answer: Box<dyn Fn(usize) -> Answer<'a> + 'a>,
 }
 
 /// One query with its neighbours, nearest first.
@@ -46,22 +52,34 @@ impl Answer<'_> {
     }
 }
 
-impl Answers<'_> {
-    pub(crate) fn text(&self, format: Format) -> anyhow::Result<String> {
+impl<'a> Answers<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Answer<'a>> {
+        (0..self.count).map(&self.answer)
+    }
+
+    /// Writes one answer after the other.
+    pub(crate) fn write(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
         match format {
-            Format::Table => {
-                Ok(self.queries.iter().map(|answer| table(answer, self.what)).collect())
+            Format::Table => self
+                .iter()
+                .try_for_each(|answer| out.write_all(table(&answer, self.what).as_bytes())),
+            Format::Json => {
+                serde_json::to_writer_pretty(&mut *out, self)?;
+                out.write_all(b"\n")
             }
-            Format::Json => Ok(serde_json::to_string_pretty(self)? + "\n"),
-            Format::Csv => self.csv(),
+            Format::Csv => self.csv(out).map_err(|error| match error.into_kind() {
+                // As it is, so that a closed pipe is known for one.
+                csv::ErrorKind::Io(error) => error,
+                other => io::Error::other(format!("{other:?}")),
+            }),
         }
     }
 
     /// A line a neighbour; unknown labels are empty.
-    fn csv(&self) -> anyhow::Result<String> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
+    fn csv(&self, out: &mut dyn Write) -> csv::Result<()> {
+        let mut writer = csv::Writer::from_writer(out);
         writer.write_record(["query", "query_label", "rank", "similarity", "name", "label"])?;
-        for query in &self.queries {
+        for query in self.iter() {
             for (place, neighbour) in query.neighbours.iter().enumerate() {
                 writer.write_record([
                     &query.name,
@@ -73,7 +91,25 @@ impl Answers<'_> {
                 ])?;
             }
         }
-        Ok(String::from_utf8(writer.into_inner()?)?)
+        Ok(writer.flush()?)
+    }
+}
+
+impl Serialize for Answers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Answers", 2)?;
+        object.serialize_field("format_version", &FORMAT_VERSION)?;
+        object.serialize_field("queries", &Queries(self))?;
+        object.end()
+    }
+}
+
+/// The list in the JSON.
+struct Queries<'a, 'b>(&'b Answers<'a>);
+
+impl Serialize for Queries<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter())
     }
 }
 
@@ -107,27 +143,36 @@ fn table(answer: &Answer<'_>, what: &str) -> String {
 mod tests {
     use super::*;
 
-    fn answers() -> Answers<'static> {
+    fn answers(count: usize) -> Answers<'static> {
         let neighbour = |name: &'static str, label, similarity| Neighbour {
             name: name.into(),
             label,
             similarity,
             index: 0,
         };
-        let neighbours = vec![
-            neighbour("apple/2.png", Some("apple"), 0.981_2),
-            neighbour("pear, green.png", Some("pear"), -0.5),
-            neighbour("x.png", None, 0.1),
-        ];
-        let query = Answer { name: "apple/1.png".into(), label: Some("apple"), neighbours };
-        Answers { format_version: 1, what: "image", queries: vec![query] }
+        let answer = move |_| Answer {
+            name: "apple/1.png".into(),
+            label: Some("apple"),
+            neighbours: vec![
+                neighbour("apple/2.png", Some("apple"), 0.981_2),
+                neighbour("pear, green.png", Some("pear"), -0.5),
+                neighbour("x.png", None, 0.1),
+            ],
+        };
+        Answers { what: "image", count, answer: Box::new(answer) }
+    }
+
+    fn text(answers: &Answers<'_>, format: Format) -> String {
+        let mut out = Vec::new();
+        answers.write(format, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn every_format_says_the_same() {
-        let answers = answers();
+        let answers = answers(1);
         assert_eq!(
-            answers.text(Format::Table).unwrap(),
+            text(&answers, Format::Table),
             "\n apple/1.png · apple\n\n \
              rank   similarity       image             label\n    \
              1       0.9812   ✓   apple/2.png       apple\n    \
@@ -135,16 +180,59 @@ mod tests {
              3       0.1000       x.png\n"
         );
         assert_eq!(
-            answers.text(Format::Csv).unwrap(),
+            text(&answers, Format::Csv),
             "query,query_label,rank,similarity,name,label\n\
              apple/1.png,apple,1,0.9812,apple/2.png,apple\n\
              apple/1.png,apple,2,-0.5,\"pear, green.png\",pear\n\
              apple/1.png,apple,3,0.1,x.png,\n"
         );
-        let json: serde_json::Value =
-            serde_json::from_str(&answers.text(Format::Json).unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text(&answers, Format::Json)).unwrap();
         assert_eq!(json["queries"][0]["neighbours"][1]["similarity"], -0.5);
         assert_eq!(json["queries"][0]["neighbours"][2].get("label"), None);
+    }
+
+    #[test]
+    fn json_is_indented() {
+        let found = text(&answers(2), Format::Json);
+        let start = "{\n  \"format_version\": 1,\n  \"queries\": [\n    {\n      \"name\": \"apple/1.png\",\n";
+        assert!(found.starts_with(start), "{found}");
+        assert!(
+            found.contains("    },\n    {\n      \"name\"") && found.ends_with("    }\n  ]\n}\n")
+        );
+        assert_eq!(
+            text(&answers(0), Format::Json),
+            "{\n  \"format_version\": 1,\n  \"queries\": []\n}\n"
+        );
+    }
+
+    /// Remembers its largest piece, and takes so many bytes.
+    struct Pipe {
+        left: usize,
+        largest: usize,
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.largest = self.largest.max(bytes.len());
+            self.left = self.left.checked_sub(bytes.len()).ok_or(io::ErrorKind::BrokenPipe)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn answers_are_written_in_pieces_until_the_pipe_is_closed() {
+        for format in [Format::Table, Format::Json, Format::Csv] {
+            let mut pipe = Pipe { left: 10 << 20, largest: 0 };
+            answers(5000).write(format, &mut pipe).unwrap();
+            assert!(pipe.left < 10 << 20 && pipe.largest <= 1 << 14, "{}", pipe.largest);
+            let mut pipe = Pipe { left: 100_000, largest: 0 };
+            let error = answers(5000).write(format, &mut pipe).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{format:?}");
+        }
     }
 
     #[test]

@@ -189,9 +189,21 @@ pub(crate) struct EvalArgs {
     /// Cluster the queries by k-means into as many clusters as classes: NMI and AMI
     #[arg(long)]
     pub(crate) cluster: bool,
+    /// Start k-means N times, each from seeds of its own; the run with the lowest inertia counts [default: 1]
+    #[arg(long, value_name = "N", requires = "cluster")]
+    pub(crate) restarts: Option<usize>,
     /// Judge all pairs: ROC-AUC, equal error rate, misses at few false matches and their thresholds
     #[arg(long)]
     pub(crate) verification: bool,
+    /// Tell the misses at these rates of false matches [default: 0.01,0.001,0.0001]
+    #[arg(
+        long,
+        value_name = "RATE,…",
+        value_delimiter = ',',
+        value_parser = parse_rate,
+        requires = "verification"
+    )]
+    pub(crate) fmr: Vec<f64>,
     /// Look at the vectors: similarities within and between classes, uniformity, effective rank, duplicates
     #[arg(long)]
     pub(crate) health: bool,
@@ -205,6 +217,14 @@ pub(crate) struct EvalArgs {
     /// Format of the result
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+/// Reads a fraction between 0 and 1, such as 0.001.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.trim().parse() {
+        Ok(rate) if rate > 0.0 && rate < 1.0 => Ok(rate),
+        _ => Err(format!("`{text}` is no rate; give a fraction between 0 and 1, such as 0.001")),
+    }
 }
 
 /// How near two vectors are.

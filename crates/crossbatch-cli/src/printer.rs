@@ -28,6 +28,7 @@ pub(crate) struct Printer {
     live: bool,
     bar: Mutex<Option<(String, ProgressBar)>>,
     stop: Arc<AtomicBool>,
+    at_once: Arc<AtomicBool>,
     steps: AtomicU64,
     slots: AtomicU64,
 }
@@ -45,6 +46,7 @@ impl Printer {
             live,
             bar: Mutex::new(None),
             stop: Arc::default(),
+            at_once: Arc::default(),
             steps: AtomicU64::new(0),
             slots: AtomicU64::new(0),
         }
@@ -55,6 +57,17 @@ impl Printer {
         self.finish_bar();
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// Lets a result that may be long be written to stdout in pieces.
+    pub(crate) fn write(
+        &self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.finish_bar();
+        let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        write(&mut out)?;
         out.flush()
     }
 
@@ -82,6 +95,23 @@ impl Printer {
     /// Set it to ask a training in progress to stop after its step.
     pub(crate) fn stop_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
+    }
+
+    /// Whether a stop may end the program at once.
+    pub(crate) fn at_once_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.at_once)
+    }
+
+    /// Does what asks nobody whether to stop and leaves no file half written, such as reading: Ctrl-C ends the program
+    /// at once.
+    pub(crate) fn interruptible<R>(&self, step: impl FnOnce() -> R) -> R {
+        self.at_once.store(true, Ordering::SeqCst);
+        if self.stop() {
+            std::process::exit(130);
+        }
+        let done = step();
+        self.at_once.store(false, Ordering::SeqCst);
+        done
     }
 
     fn line(&self, text: &str) {

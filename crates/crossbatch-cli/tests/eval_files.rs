@@ -3,10 +3,12 @@
 use std::path::Path;
 #[cfg(unix)]
 use std::{
-    io::{BufRead, BufReader, Read},
-    process::{Command, Stdio},
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, Command, Stdio},
+    time::Duration,
 };
 
+use crossbatch_retrieval::Embeddings;
 use serde_json::Value;
 
 use crate::support::{Outcome, crossbatch_in, records, run};
@@ -282,6 +284,8 @@ fn steps_before_the_ranking() {
     fs_err::write(folder.path().join("wide.csv"), "e0,e1,e2\n1,0,0\n").unwrap();
     eval(folder.path(), &["circle.csv", "--post", "pca", "--learn-from", "wide.csv"])
         .fails_with(&["wide.csv", "3 numbers", "2"]);
+    eval(folder.path(), &["circle.csv", "--post", "dba,qe", "--learn-from", "circle.csv"])
+        .fails_with(&["`--learn-from`", "pca", "leave --learn-from out"]);
 }
 
 #[test]
@@ -401,10 +405,9 @@ fn formats_of_files_make_no_difference() {
     assert_eq!(names, "0\n10\n35\n50\n91\n");
 }
 
+/// 60,000 vectors as `x.npy`, their labels as `l.txt`.
 #[cfg(unix)]
-#[test]
-fn ctrl_c_ends_an_evaluation_and_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+fn many(folder: &Path) {
     let rows = 60_000;
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, 64), }}\n");
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
@@ -412,30 +415,206 @@ fn ctrl_c_ends_an_evaluation_and_leaves_nothing() {
     bytes.extend(header.as_bytes());
     let noise = |i: u32| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0;
     (0..rows * 64).for_each(|i| bytes.extend(noise(i).to_le_bytes()));
-    fs_err::write(folder.path().join("x.npy"), bytes).unwrap();
+    fs_err::write(folder.join("x.npy"), bytes).unwrap();
     let labels: String = (0..rows).map(|row| format!("{}\n", row / 5)).collect();
-    fs_err::write(folder.path().join("l.txt"), labels).unwrap();
+    fs_err::write(folder.join("l.txt"), labels).unwrap();
+}
 
-    let mut child = Command::new(env!("CARGO_BIN_EXE_crossbatch"))
-        .args(["eval", "x.npy", "--labels", "l.txt", "--format", "json"])
-        .current_dir(folder.path())
+#[cfg(unix)]
+fn start(folder: &Path, args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_crossbatch"))
+        .args(args)
+        .current_dir(folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    stderr.read_line(&mut line).unwrap();
-    assert!(line.contains("measuring x.npy · 60000 vectors"), "{line}");
+        .unwrap()
+}
+
+#[cfg(unix)]
+fn interrupt(child: &Child) {
     let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(interrupted.unwrap().success());
+}
+
+/// Interrupts an evaluation once its stderr has a line with `part`; returns the rest of it.
+#[cfg(unix)]
+fn interrupted_at(part: &str, folder: &Path, args: &[&str]) -> String {
+    let mut child = start(folder, args);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(part) {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "no line with {part}");
+    }
+    interrupt(&child);
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{rest}");
-    assert!(rest.contains("nothing was written"), "{rest}");
     assert!(output.stdout.is_empty());
+    rest
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_an_evaluation_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    many(folder.path());
+    let args = ["eval", "x.npy", "--labels", "l.txt", "--format", "json"];
+    let rest = interrupted_at("measuring x.npy · 60000 vectors", folder.path(), &args);
+    assert!(rest.contains("nothing was written"), "{rest}");
     assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_says_what_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    many(folder.path());
+    let args = ["eval", "x.npy", "--labels", "l.txt", "--save-embeddings", "s.safetensors"];
+    let rest = interrupted_at("embeddings in s.safetensors", folder.path(), &args);
+    assert!(rest.contains("only the embeddings were written, to s.safetensors"), "{rest}");
+    assert!(folder.path().join("s.safetensors").exists());
+}
+
+/// A pipe that never ends stands for a large file.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_reading_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("x.csv");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for args in [&["eval", "x.csv"][..], &["search", "--query", "x.csv", "--gallery", "x.csv"]] {
+        let mut child = start(folder.path(), args);
+        // Returns once the program has opened the other end.
+        let mut rows = fs_err::OpenOptions::new().write(true).open(&pipe).unwrap();
+        rows.write_all(b"label,e0,e1\n1,0.5,0.5\n").unwrap();
+        interrupt(&child);
+        let mut waited = 0;
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if waited > 300 => {
+                    child.kill().unwrap();
+                    panic!("{args:?} reads on");
+                }
+                None => std::thread::sleep(Duration::from_millis(100)),
+            }
+            waited += 1;
+        };
+        assert_eq!(status.code(), Some(130), "{args:?}");
+    }
+}
+
+/// The rows that the ranking does not let meet are no pairs either.
+#[test]
+fn verification_keeps_the_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    circle(folder.path());
+    let with = |args: &[&str]| {
+        json(folder.path(), &[&["circle.csv", "--verification", "--health"], args].concat())
+    };
+    let pairs = |found: &Value| {
+        ["positive_pairs", "negative_pairs"].map(|key| found[key].as_u64().unwrap())
+    };
+    let all = with(&[]);
+    assert_eq!(pairs(&all), [4, 6]);
+    // 0° and 10° are of one class and camera. Positives lie 50, 40 and 56 degrees apart, negatives 15 25 35 41 81 91.
+    let found = with(&["--ignore-same", "label,camera"]);
+    assert_eq!(pairs(&found), [3, 6]);
+    close(&found["roc_auc"], (2.0 + 3.0 + 2.0) / 18.0);
+    // Health is of the vectors, whoever meets whom.
+    assert_eq!(found["positive_mean"], all["positive_mean"]);
+    let table = ["circle.csv", "--verification", "--ignore-same", "label,camera"];
+    let table = eval(folder.path(), &table).ok();
+    assert!(table.contains("over all pairs that --ignore-same leaves"), "{table}");
+
+    // Rows on both sides do not meet themselves.
+    let sides = ["--embeddings", "circle.csv", "--query", "camera=1", "--gallery", "all=1"];
+    let text = fs_err::read_to_string(folder.path().join("circle.csv")).unwrap();
+    let text = text.replace("label,", "all,id,label,").replace(",a,", ",1,ID,a,");
+    let text = text.replace(",b,", ",1,ID,b,");
+    let text: String = text
+        .lines()
+        .enumerate()
+        .map(|(at, line)| line.replace("ID", &at.to_string()) + "\n")
+        .collect();
+    fs_err::write(folder.path().join("circle.csv"), text).unwrap();
+    let found =
+        json(folder.path(), &[&sides[..], &["--ignore-same", "id", "--verification"]].concat());
+    // 0° and 10° have two positives each, 35° one: 5 of 3 x 4 pairs.
+    assert_eq!(pairs(&found), [5, 7]);
+}
+
+/// Expanded queries are ranked against the rows as they were, and judged so: 5 x 4 pairs, not 10.
+#[test]
+fn verification_judges_what_was_ranked() {
+    let folder = tempfile::tempdir().unwrap();
+    circle(folder.path());
+    let found = json(folder.path(), &["circle.csv", "--verification", "--post", "qe=1"]);
+    assert_eq!((&found["positive_pairs"], &found["negative_pairs"]), (&8.into(), &12.into()));
+    let found = json(folder.path(), &["circle.csv", "--verification", "--post", "dba=1"]);
+    assert_eq!((&found["positive_pairs"], &found["negative_pairs"]), (&4.into(), &6.into()));
+}
+
+#[test]
+fn false_match_rates_and_restarts_can_be_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    circle(folder.path());
+    let args = ["circle.csv", "--verification", "--fmr", "0.2,0.00001", "--fmr", "0.2"];
+    let found = json(folder.path(), &[&args[..], &["--cluster", "--restarts", "3"]].concat());
+    // Of six negative pairs one may pass: the threshold lies between 15 and 25 degrees, where 10° is let in.
+    close(&found["fnmr_at_fmr_0.2"], 0.75);
+    close(&found["threshold_at_fmr_0.2"], 10f64.to_radians().cos());
+    close(&found["fnmr_at_fmr_0.00001"], 0.75);
+    assert!(found.get("fnmr_at_fmr_0.01").is_none() && found["nmi"].is_number(), "{found}");
+    let table = eval(folder.path(), &args).ok();
+    assert_eq!(table.matches("fnmr at fmr 0.2").count(), 1, "{table}");
+
+    for rate in ["1", "0", "-0.1", "few"] {
+        let outcome =
+            eval(folder.path(), &["circle.csv", "--verification", &format!("--fmr={rate}")]);
+        assert_eq!(outcome.code, Some(2), "{rate}");
+        assert!(outcome.stderr.contains("between 0 and 1"), "{}", outcome.stderr);
+    }
+    assert_eq!(eval(folder.path(), &["circle.csv", "--fmr", "0.1"]).code, Some(2));
+    assert_eq!(eval(folder.path(), &["circle.csv", "--restarts", "2"]).code, Some(2));
+    eval(folder.path(), &["circle.csv", "--cluster", "--restarts", "0"])
+        .fails_with(&["--restarts 0"]);
+}
+
+/// Classes are the labels; a column may be called `class` too.
+#[test]
+fn a_column_called_class_has_keys_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    circle(folder.path());
+    let text = fs_err::read_to_string(folder.path().join("circle.csv")).unwrap();
+    fs_err::write(folder.path().join("circle.csv"), text.replace("camera", "class")).unwrap();
+    let found = json(folder.path(), &["circle.csv", "--per-class", "--per", "class"]);
+    let first = |key: &str| found[key][0].as_object().unwrap().keys().next().unwrap().clone();
+    assert_eq!((first("per_class"), first("per_column_class")), ("label".into(), "value".into()));
+    close(&found["macro_map_at_r"], (0.5 + 0.5 + 0.25) / 6.0);
+    close(&found["macro_column_class_map_at_r"], (0.125 + 1.0 / 3.0) / 2.0);
+}
+
+/// The first file has a uniformity, the second differences.
+#[test]
+fn a_csv_of_several_files_has_the_keys_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    circle(folder.path());
+    let rows = Embeddings::read(&folder.path().join("circle.csv")).unwrap();
+    let rows = rows.with_metadata("similarity", "euclidean");
+    rows.save(&folder.path().join("far.safetensors")).unwrap();
+    let args = ["circle.csv", "far.safetensors", "--health", "--format", "csv"];
+    let rows = records(&eval(folder.path(), &args).ok());
+    let cells = |key: &str| {
+        let at = rows[0].iter().position(|own| own == key).unwrap_or_else(|| panic!("no {key}"));
+        [rows[1][at].is_empty(), rows[2][at].is_empty()]
+    };
+    assert_eq!(cells("uniformity"), [false, true]);
+    assert_eq!(cells("map_at_r_difference"), [true, false]);
+    assert_eq!(cells("map_at_r"), [false, false]);
 }
 
 /// No row finds itself where the same file, or the same row of it, is on both sides.

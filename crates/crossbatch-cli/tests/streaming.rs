@@ -1,6 +1,11 @@
 //! Files of embeddings that are larger than the memory allowed, measured and searched.
 
 use std::path::Path;
+#[cfg(unix)]
+use std::{
+    io::Read,
+    process::{Command, Stdio},
+};
 
 use crossbatch_retrieval::{Embeddings, Labels};
 use serde_json::Value;
@@ -148,6 +153,46 @@ fn what_is_measured_besides_keeps_the_budget() {
         }
     }
     assert!((3..5).contains(&refused), "{refused}");
+}
+
+/// Whoever reads a long answer may stop: some megabytes are more than a pipe holds.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_has_enough_ends_a_search_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = Embeddings::new(values(400, 16), 16).unwrap().with_labels(labels(400)).unwrap();
+    rows.save(&folder.path().join("rows.safetensors")).unwrap();
+    for format in ["json", "csv", "table"] {
+        let search = ["search", "--query", "rows.safetensors", "--gallery", "rows.safetensors"];
+        let mut child = Command::new(env!("CARGO_BIN_EXE_crossbatch"))
+            .args([&search[..], &["--top", "300", "--format", format]].concat())
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0; 10]).unwrap();
+        drop(stdout);
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{format} {stderr}");
+        assert!(!stderr.contains("error"), "{format} {stderr}");
+    }
+}
+
+/// Of 1,500 x 1,000 neighbours the numbers are counted, not the text: as JSON some 200 MB.
+#[test]
+fn a_long_answer_needs_no_memory_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = Embeddings::new(values(1500, 16), 16).unwrap();
+    rows.save(&folder.path().join("rows.npy")).unwrap();
+    let search = ["search", "--query", "rows.npy", "--gallery", "rows.npy", "--top", "1000"];
+    let search = [&search[..], &["--threads", "2", "--format", "csv"]].concat();
+    let whole = run(folder.path(), &search).ok();
+    let little = run(folder.path(), &[&search[..], &["--memory-budget", "90MiB"]].concat()).ok();
+    assert_eq!(whole.lines().count(), 1 + 1500 * 1000);
+    assert!(little == whole);
 }
 
 #[test]

@@ -122,3 +122,8 @@ pub use relation::{Column, Exclude, Ignore, Relation};
 pub use search::{Neighbours, nearest, nearest_sources, search};
 pub use source::RowSource;
 pub use vectors::{Precision, Similarity, Values, Vectors};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,5 +1,7 @@
 //! Who meets whom: the gallery items that a query ignores, and those that are its positives.
 
+use std::ops::Range;
+
 use crate::Error;
 
 /// Which gallery items a query must not meet, in the two simplest cases. [`Ignore`] has the others.
@@ -115,6 +117,11 @@ impl<'a> Relation<'a> {
     pub fn labels(&self) -> Column<'a> {
         self.labels
     }
+
+    /// What each query ignores, ready to be asked.
+    pub(crate) fn ignored(&self, queries: usize, gallery: usize) -> Result<Ignored<'a>, Error> {
+        Ignored::new(&self.ignore, queries, gallery)
+    }
 }
 
 /// What each query ignores, ready to be asked.
@@ -143,12 +150,19 @@ impl<'a> Ignored<'a> {
 
     /// Replaces `items` by what `query` ignores, ascending.
     pub(crate) fn of(&self, query: usize, items: &mut Vec<u32>) {
+        self.among(query, 0..self.gallery, items);
+    }
+
+    /// The same of a part of the gallery.
+    pub(crate) fn among(&self, query: usize, part: Range<usize>, items: &mut Vec<u32>) {
         items.clear();
-        if self.same_index && query < self.gallery {
+        if self.same_index && part.contains(&query) {
             items.push(query as u32);
         }
         for rule in &self.rules {
-            items.extend_from_slice(rule.of(query));
+            let group = rule.of(query);
+            let below = |end: usize| group.partition_point(|&item| (item as usize) < end);
+            items.extend_from_slice(&group[below(part.start)..below(part.end)]);
         }
         items.sort_unstable();
         items.dedup();
@@ -260,6 +274,8 @@ mod tests {
         assert_eq!(items, [0, 1, 4]);
         ignored.of(3, &mut items);
         assert_eq!(items, [3]);
+        ignored.among(0, 1..4, &mut items);
+        assert_eq!(items, [1]);
     }
 
     #[test]

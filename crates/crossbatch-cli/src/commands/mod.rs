@@ -78,11 +78,12 @@ fn use_threads(threads: usize) -> anyhow::Result<usize> {
     Ok(threads)
 }
 
-/// Lets Ctrl-C ask for a stop where nothing is half done; a second one ends the program at once.
+/// Lets Ctrl-C ask for a stop where nothing is half done; a second one ends the program at once, as does the first in a
+/// step that is interruptible.
 fn stop_on_ctrl_c(printer: &Printer) -> anyhow::Result<()> {
-    let stop = printer.stop_flag();
+    let (stop, at_once) = (printer.stop_flag(), printer.at_once_flag());
     ctrlc::set_handler(move || {
-        if stop.swap(true, Ordering::SeqCst) {
+        if stop.swap(true, Ordering::SeqCst) || at_once.load(Ordering::SeqCst) {
             std::process::exit(130);
         }
     })

@@ -8,4 +8,4 @@ mod curve;
 mod pairs;
 
 pub use curve::{OperatingPoint, VerificationCurve};
-pub use pairs::{VerificationConfig, verify, verify_within};
+pub use pairs::{VerificationConfig, verify, verify_related, verify_within};

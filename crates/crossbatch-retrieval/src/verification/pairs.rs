@@ -6,8 +6,9 @@ use crossbatch_math::product::{dot_f64, rows_times_rows};
 use rayon::prelude::*;
 
 use super::curve::{Step, VerificationCurve};
+use crate::relation::Ignored;
 use crate::scan::check_sides;
-use crate::{Error, Options, Similarity, Vectors};
+use crate::{Column, Error, Options, Relation, Similarity, Vectors};
 
 /// Rows of a block on either side. Fixed, so that the rounding of a product does not hang on threads.
 const BLOCK: usize = 512;
@@ -45,11 +46,7 @@ pub fn verify_within(
     config: &VerificationConfig,
     options: &Options<'_>,
 ) -> Result<VerificationCurve, Error> {
-    count(
-        &Pairs { a: rows, b: rows, a_labels: labels, b_labels: labels, within: true },
-        config,
-        options,
-    )
+    verify_related(rows, None, &Relation::new(labels, labels), config, options)
 }
 
 /// Counts all pairs of a query and a gallery item. See [`verify_within`].
@@ -65,8 +62,53 @@ pub fn verify(
     config: &VerificationConfig,
     options: &Options<'_>,
 ) -> Result<VerificationCurve, Error> {
-    let (a, b, a_labels, b_labels) = (queries, gallery, query_labels, gallery_labels);
-    count(&Pairs { a, b, a_labels, b_labels, within: false }, config, options)
+    let relation = Relation::new(query_labels, gallery_labels);
+    verify_related(queries, Some(gallery), &relation, config, options)
+}
+
+/// Counts the pairs that a ranking with `relation` would let meet: what a query ignores makes no pair with it. See
+/// [`verify_within`].
+///
+/// Without a gallery these are pairs `i < j` of the queries, each left out if `i` ignores `j`.
+///
+/// # Errors
+///
+/// As [`verify`]; [`Error::ColumnLength`] if a row lacks a value in a column.
+///
+/// # Example
+///
+/// ```
+/// use crossbatch_retrieval::{Column, Ignore, Options, Relation, Similarity, Vectors};
+/// use crossbatch_retrieval::verification::{VerificationConfig, verify_related};
+///
+/// let rows = Vectors::new(vec![0.0, 1.0, 2.0, 9.0], 1, Similarity::Euclidean)?;
+/// let (labels, capture) = ([0, 0, 0, 1], [5, 5, 6, 7]);
+/// let ignore = Ignore::same_index().same(&[Column::within(&capture)]);
+/// let relation = Relation::within(&labels).ignoring(ignore);
+/// let config = VerificationConfig::default();
+/// let curve = verify_related(&rows, None, &relation, &config, &Options::default())?;
+/// // The first two rows show one capture, so they are no pair.
+/// assert_eq!((curve.positives(), curve.negatives()), (2, 3));
+/// # Ok::<(), crossbatch_retrieval::Error>(())
+/// ```
+pub fn verify_related(
+    queries: &Vectors,
+    gallery: Option<&Vectors>,
+    relation: &Relation<'_>,
+    config: &VerificationConfig,
+    options: &Options<'_>,
+) -> Result<VerificationCurve, Error> {
+    let (a, b, within) = (queries, gallery.unwrap_or(queries), gallery.is_none());
+    check_sides(a, b)?;
+    let Column { queries: a_labels, gallery: b_labels } = relation.labels();
+    for (side, rows, labels) in [("query set", a, a_labels), ("gallery", b, b_labels)] {
+        if rows.len() != labels.len() {
+            let (rows, values) = (rows.len(), labels.len());
+            return Err(Error::ColumnLength { side, what: "labels", rows, values });
+        }
+    }
+    let ignored = relation.ignored(a.len(), b.len())?;
+    count(&Pairs { a, b, a_labels, b_labels, ignored, within }, config, options)
 }
 
 /// Which pairs there are.
@@ -75,6 +117,7 @@ struct Pairs<'a> {
     b: &'a Vectors,
     a_labels: &'a [u32],
     b_labels: &'a [u32],
+    ignored: Ignored<'a>,
     /// Only `i < j`.
     within: bool,
 }
@@ -84,14 +127,7 @@ fn count(
     config: &VerificationConfig,
     options: &Options<'_>,
 ) -> Result<VerificationCurve, Error> {
-    check_sides(pairs.a, pairs.b)?;
-    let sides = [("query set", pairs.a, pairs.a_labels), ("gallery", pairs.b, pairs.b_labels)];
-    for (side, rows, labels) in sides {
-        if rows.len() != labels.len() {
-            let (rows, values) = (rows.len(), labels.len());
-            return Err(Error::ColumnLength { side, what: "labels", rows, values });
-        }
-    }
+    let options = &options.less(pairs.ignored.bytes())?;
     let (rows, items) = (pairs.a.len() as u64, pairs.b.len() as u64);
     let total = if pairs.within { rows * rows.saturating_sub(1) / 2 } else { rows * items };
     if total <= config.exact_pairs {
@@ -115,10 +151,13 @@ fn sorted(pairs: &Pairs<'_>, options: &Options<'_>) -> Result<VerificationCurve,
     let tally = options.tally(pairs.a.len() as u64, pairs.a.len());
     let of_row = |i: usize| -> Result<Vec<(f64, bool)>, Error> {
         options.check()?;
-        let first = if pairs.within { i + 1 } else { 0 };
+        let rows = if pairs.within { i + 1 } else { 0 }..pairs.b.len();
+        let mut ignored = Vec::new();
+        pairs.ignored.among(i, rows.clone(), &mut ignored);
         let pair =
             |j: usize| (pairs.a.closeness(i, pairs.b, j), pairs.a_labels[i] == pairs.b_labels[j]);
-        let found = (first..pairs.b.len()).map(pair).collect();
+        let meets = |j: &usize| ignored.binary_search(&(*j as u32)).is_err();
+        let found = rows.filter(meets).map(pair).collect();
         tally.add(1);
         Ok(found)
     };
@@ -250,11 +289,13 @@ struct Counts {
     all: Vec<u64>,
     positives: Vec<u64>,
     products: Vec<f32>,
+    ignored: Vec<u32>,
 }
 
 impl Counts {
     fn none(bins: usize) -> Self {
-        Self { all: vec![0; bins], positives: vec![0; bins], products: Vec::new() }
+        let (products, ignored) = (Vec::new(), Vec::new());
+        Self { all: vec![0; bins], positives: vec![0; bins], products, ignored }
     }
 
     fn plus(mut self, other: &Self) -> Self {
@@ -289,6 +330,13 @@ impl Counts {
                 for same in by_label.among(pairs.a_labels[i], first..second.end) {
                     self.positives[bin(products[same - first])] += 1;
                 }
+                // Few, as a rule: counting them and taking them out again leaves the loops above as they are.
+                pairs.ignored.among(i, first..second.end, &mut self.ignored);
+                for item in self.ignored.iter().map(|&item| item as usize) {
+                    let bin = bin(products[item - first]);
+                    self.all[bin] -= 1;
+                    self.positives[bin] -= u64::from(pairs.a_labels[i] == pairs.b_labels[item]);
+                }
             }
         }
         Ok(())
@@ -298,6 +346,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Ignore;
 
     fn rows(count: usize, similarity: Similarity) -> (Vectors, Vec<u32>) {
         let value = |i: usize| ((i * 7919 + 31) % 1009) as f32 / 500.0 - 1.0;
@@ -338,6 +387,52 @@ mod tests {
                     let (a, b) = (sorted.at_fmr(fmr), counted.at_fmr(fmr));
                     assert!(b.fmr <= fmr && (a.fnmr - b.fnmr).abs() < 4e-3, "{a:?} {b:?} {width}");
                 }
+            }
+        }
+    }
+
+    /// Exact and in bins, against all pairs written out.
+    #[test]
+    fn what_is_ignored_makes_no_pair() {
+        let (rows, labels) = rows(1100, Similarity::Cosine);
+        let camera: Vec<u32> = (0..1100).map(|row| row / 3 % 4).collect();
+        let id: Vec<u32> = (0..1100).collect();
+        let half: Vec<u32> = (0..550).collect();
+        let (few, few_labels, few_camera) = (rows.select(&half), &labels[..550], &camera[..550]);
+        let same_view = [Column::new(few_labels, &labels), Column::new(few_camera, &camera)];
+        let between = Relation::new(few_labels, &labels)
+            .ignoring(Ignore::nothing().same(&[Column::new(&half, &id)]).same(&same_view));
+        let within = Relation::within(&labels).ignoring(
+            Ignore::same_index().same(&[Column::within(&labels), Column::within(&camera)]),
+        );
+        // Other vectors that search the rows they are made of, each but its own.
+        let own = Relation::within(&labels);
+        let cases =
+            [(&few, Some(&rows), between), (&rows, None, within), (&rows, Some(&rows), own)];
+        for (case, (a, b, relation)) in cases.into_iter().enumerate() {
+            let (mut positives, mut negatives) = (Vec::new(), Vec::new());
+            for i in 0..a.len() {
+                for j in (0..1100).filter(|&j| if b.is_none() { i < j } else { i != j }) {
+                    if case < 2 && labels[i] == labels[j] && camera[i] == camera[j] {
+                        continue;
+                    }
+                    let kind = if labels[i] == labels[j] { &mut positives } else { &mut negatives };
+                    kind.push(a.closeness(i, &rows, j));
+                }
+            }
+            negatives.sort_unstable_by(f64::total_cmp);
+            let below = |&x: &f64| negatives.partition_point(|&y| y < x) as f64;
+            let upto = |&x: &f64| negatives.partition_point(|&y| y <= x) as f64;
+            let area: f64 = positives.iter().map(|x| (below(x) + upto(x)) / 2.0).sum();
+            let area = area / (positives.len() * negatives.len()) as f64;
+            for exact_pairs in [0, 1 << 22] {
+                let config = VerificationConfig { exact_pairs, ..VerificationConfig::default() };
+                let options = Options::default();
+                let curve = verify_related(a, b, &relation, &config, &options).unwrap();
+                let counts = (curve.positives() as usize, curve.negatives() as usize);
+                assert_eq!(counts, (positives.len(), negatives.len()), "{case} {exact_pairs}");
+                let error = if exact_pairs > 0 { 1e-12 } else { curve.roc_auc_error() + 1e-5 };
+                assert!((curve.roc_auc() - area).abs() < error, "{case} {exact_pairs}");
             }
         }
     }

@@ -1,20 +1,20 @@
 //! What can be asked for besides the ranking: clusters, verification, the health of the vectors.
 
 use crossbatch_retrieval::{
-    Error, Options, Similarity, Vectors,
+    Error, Options, Relation, Similarity, Vectors,
     cluster::{
         KMeansConfig, Normaliser, adjusted_mutual_information, k_means,
         normalised_mutual_information,
     },
     health::{duplicates, similarity_health, spectrum, uniformity},
-    verification::{VerificationConfig, verify, verify_within},
+    verification::{VerificationConfig, verify_related},
 };
 use serde_json::{Value, json};
 
 use super::measure::shown;
 use crate::{args::EvalArgs, printer::Printer};
 
-/// Rates of false matches at which the missed ones are reported.
+/// Rates of false matches at which the missed ones are reported, unless --fmr gives others.
 const FALSE_MATCH_RATES: [f64; 3] = [0.01, 0.001, 0.0001];
 
 /// The share of the variance that the principal components reported hold.
@@ -26,12 +26,11 @@ pub(super) struct Extra {
     pub(super) values: Vec<(String, Value)>,
 }
 
-/// Queries and gallery with the codes of their labels. `gallery` is `None` where the queries search each other.
+/// What was ranked. `gallery` is `None` where the queries search each other, as they are.
 pub(super) struct Sides<'a> {
     pub(super) queries: &'a Vectors,
-    pub(super) query_codes: &'a [u32],
     pub(super) gallery: Option<&'a Vectors>,
-    pub(super) gallery_codes: &'a [u32],
+    pub(super) relation: &'a Relation<'a>,
 }
 
 /// All that the options ask for.
@@ -44,11 +43,14 @@ pub(super) fn measure(
 ) -> Result<Vec<Extra>, Error> {
     let mut extras = Vec::new();
     if args.cluster {
-        extras.push(shown(printer, "clusters", options, |options| cluster(sides, seed, options))?);
+        extras.push(shown(printer, "clusters", options, |options| {
+            cluster(sides, args, seed, options)
+        })?);
     }
     if args.verification {
-        extras
-            .push(shown(printer, "verification", options, |options| verification(sides, options))?);
+        extras.push(shown(printer, "verification", options, |options| {
+            verification(sides, args, options)
+        })?);
     }
     if args.health {
         extras.push(shown(printer, "health", options, |options| health(sides, options))?);
@@ -57,13 +59,19 @@ pub(super) fn measure(
 }
 
 /// k-means of the queries into as many clusters as they have classes, beside these classes.
-fn cluster(sides: &Sides<'_>, seed: u64, options: &Options<'_>) -> Result<Extra, Error> {
-    let mut classes = sides.query_codes.to_vec();
+fn cluster(
+    sides: &Sides<'_>,
+    args: &EvalArgs,
+    seed: u64,
+    options: &Options<'_>,
+) -> Result<Extra, Error> {
+    let labels = sides.relation.labels().queries;
+    let mut classes = labels.to_vec();
     classes.sort_unstable();
     classes.dedup();
-    let config = KMeansConfig { seed, ..KMeansConfig::new(classes.len()) };
+    let restarts = args.restarts.unwrap_or(1);
+    let config = KMeansConfig { seed, restarts, ..KMeansConfig::new(classes.len()) };
     let found = k_means(sides.queries, &config, options)?.assignment;
-    let labels = sides.query_codes;
     let nmi = normalised_mutual_information(labels, &found, Normaliser::Arithmetic)?;
     let ami = adjusted_mutual_information(labels, &found, Normaliser::Arithmetic)?;
     Ok(Extra {
@@ -76,21 +84,21 @@ fn cluster(sides: &Sides<'_>, seed: u64, options: &Options<'_>) -> Result<Extra,
     })
 }
 
-/// All pairs, right and wrong ones.
-fn verification(sides: &Sides<'_>, options: &Options<'_>) -> Result<Extra, Error> {
+/// All pairs that the ranking lets meet, right and wrong ones.
+fn verification(sides: &Sides<'_>, args: &EvalArgs, options: &Options<'_>) -> Result<Extra, Error> {
     let config = VerificationConfig::default();
-    let (queries, labels) = (sides.queries, sides.query_codes);
-    let curve = match sides.gallery {
-        None => verify_within(queries, labels, &config, options)?,
-        Some(gallery) => verify(queries, labels, gallery, sides.gallery_codes, &config, options)?,
-    };
+    let curve = verify_related(sides.queries, sides.gallery, sides.relation, &config, options)?;
     let equal = curve.equal_error_rate();
     let mut values = pairs([
         ("roc_auc", json!(curve.roc_auc())),
         ("eer", json!(equal.fmr)),
         ("eer_threshold", json!(equal.threshold)),
     ]);
-    for rate in FALSE_MATCH_RATES {
+    let rates = if args.fmr.is_empty() { &FALSE_MATCH_RATES[..] } else { &args.fmr };
+    for (at, &rate) in rates.iter().enumerate() {
+        if rates[..at].contains(&rate) {
+            continue;
+        }
         let point = curve.at_fmr(rate);
         values.push((format!("fnmr_at_fmr_{rate}"), json!(point.fnmr)));
         // Infinite where nothing can be let in; JSON has no word for that but null.
@@ -100,15 +108,16 @@ fn verification(sides: &Sides<'_>, options: &Options<'_>) -> Result<Extra, Error
         ("positive_pairs", json!(curve.positives())),
         ("negative_pairs", json!(curve.negatives())),
     ]));
-    Ok(Extra { title: "verification, over all pairs".to_owned(), values })
+    let left = if args.ignore_same.is_empty() { "" } else { " that --ignore-same leaves" };
+    Ok(Extra { title: format!("verification, over all pairs{left}"), values })
 }
 
-/// How the queries' vectors lie.
+/// How the queries' vectors lie. They are looked at among themselves, so no rule of who meets whom matters.
 fn health(sides: &Sides<'_>, options: &Options<'_>) -> Result<Extra, Error> {
     let rows = sides.queries;
     // First what is likely to take most memory: a budget that is too small is found out at once then.
     let spectrum = spectrum(rows, options)?;
-    let similarity = similarity_health(rows, sides.query_codes, options)?;
+    let similarity = similarity_health(rows, sides.relation.labels().queries, options)?;
     let mut values = Vec::new();
     for (name, spread) in [("positive", &similarity.positive), ("negative", &similarity.negative)] {
         if let Some(spread) = spread {

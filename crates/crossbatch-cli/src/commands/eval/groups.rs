@@ -40,10 +40,15 @@ pub(super) fn names(args: &EvalArgs) -> impl Iterator<Item = &str> {
 
 impl Groups {
     fn of(subject: &Subject, name: &str, scores: &Scores) -> anyhow::Result<Self> {
-        let (key, value, heading) = match name {
-            "label" => ("per_class".to_owned(), "label", "class".to_owned()),
-            _ => (format!("per_{name}"), "value", name.to_owned()),
+        let (value, heading) = match name {
+            "label" => ("label", "class".to_owned()),
+            // `per_class` is of the labels. With the second case no two columns share a key.
+            _ if name == "class" || name.starts_with("column_") => {
+                ("value", format!("column_{name}"))
+            }
+            _ => ("value", name.to_owned()),
         };
+        let key = format!("per_{heading}");
         let column = subject.of_queries(name)?;
         let judged = scores.metrics().iter().position(|&metric| metric == Metric::MapAtR);
         let mut groups = scores.by(column.codes())?;

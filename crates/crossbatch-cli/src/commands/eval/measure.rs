@@ -162,12 +162,8 @@ fn measure_within(
         })
     };
     let confused = confused(args, first, &labels)?;
-    let both = Sides {
-        queries,
-        query_codes: &labels[0],
-        gallery: (!within).then_some(gallery),
-        gallery_codes: &labels[1],
-    };
+    // Expanded queries have the rows that they were as their gallery, also where a set searches itself.
+    let both = Sides { queries, gallery: sides.gallery.as_ref(), relation: &relation };
     let extras = extras::measure(&both, args, seed.unwrap_or(0), &silent, printer)?;
     let [query_codes, gallery_codes] = labels;
     Ok(Measured {

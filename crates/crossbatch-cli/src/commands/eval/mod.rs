@@ -33,9 +33,13 @@ pub(crate) fn run(args: &EvalArgs, common: &Common, printer: &Printer) -> anyhow
     check(args)?;
     let threads = use_threads(threads(args, common)?)?;
     stop_on_ctrl_c(printer)?;
-    match all(args, common, threads, printer) {
+    let mut saved = None;
+    match all(args, common, threads, printer, &mut saved) {
         Err(error) if matches!(error.downcast_ref(), Some(Error::Cancelled)) => {
-            printer.always("stopped; nothing was written");
+            printer.always(&match saved {
+                None => "stopped; nothing was written".to_owned(),
+                Some(place) => format!("stopped; only the embeddings were written, to {place}"),
+            });
             Ok(ExitCode::from(130))
         }
         ended => ended.map(|()| ExitCode::SUCCESS),
@@ -47,7 +51,9 @@ fn check(args: &EvalArgs) -> anyhow::Result<()> {
     if args.recall.contains(&0) {
         bail!("cannot use `--recall 0`; give numbers of at least 1");
     }
-    for (option, count) in [("--worst", args.worst), ("--confused", args.confused)] {
+    let counts =
+        [("--worst", args.worst), ("--confused", args.confused), ("--restarts", args.restarts)];
+    for (option, count) in counts {
         if count == Some(0) {
             bail!("cannot use `{option} 0`; give a number of at least 1");
         }
@@ -57,6 +63,11 @@ fn check(args: &EvalArgs) -> anyhow::Result<()> {
     let sides = args.query.iter().chain(&args.gallery).filter(|_| args.embeddings.is_none());
     if let Some(path) = files.chain(sides).chain(&args.learn_from).find(|path| !path.exists()) {
         bail!("there is no file {}", path.display());
+    }
+    if args.learn_from.is_some() && !args.post.iter().any(|step| matches!(step, Step::Pca(_))) {
+        bail!(
+            "`--learn-from` is what `pca` and `whiten` learn from, and --post has neither; add one of them, or leave --learn-from out"
+        );
     }
     let others = [args.worst.is_some(), args.confused.is_some()];
     let lists = groups::names(args).count() + others.iter().filter(|given| **given).count();
@@ -129,7 +140,14 @@ fn threads(args: &EvalArgs, common: &Common) -> anyhow::Result<usize> {
     }
 }
 
-fn all(args: &EvalArgs, common: &Common, threads: usize, printer: &Printer) -> anyhow::Result<()> {
+/// `saved` becomes the place of the embeddings once they are written.
+fn all(
+    args: &EvalArgs,
+    common: &Common,
+    threads: usize,
+    printer: &Printer,
+    saved: &mut Option<String>,
+) -> anyhow::Result<()> {
     let stop = printer.stop_flag();
     let mut measured: Vec<(Subject, Measured, f64)> = Vec::new();
     for open in subject::all(args, common, printer) {
@@ -139,6 +157,7 @@ fn all(args: &EvalArgs, common: &Common, threads: usize, printer: &Printer) -> a
         if let Some(path) = &args.save_embeddings {
             let place = Output::new(path)?.write(&subject.queries)?;
             printer.note(&format!("embeddings in {place}"));
+            *saved = Some(place);
         }
         let found = measure(&mut subject, args, common.seed, printer, &stop)?;
         let seconds = start.elapsed().as_secs_f64();

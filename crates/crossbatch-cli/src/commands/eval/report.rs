@@ -286,16 +286,18 @@ pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// The keys of the first object as a header, the values of each as a line.
+/// All keys, in the order in which they first appear, as a header; the values of each object as a line.
 pub(super) fn records(objects: &[Map<String, Value>]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let Some(first) = objects.iter().max_by_key(|object| object.len()) else {
+    if objects.is_empty() {
         return Ok(String::new());
-    };
-    writer.write_record(first.keys())?;
+    }
+    let all = objects.iter().flat_map(Map::keys).map(|key| (key.clone(), Value::Null));
+    let header: Map<String, Value> = all.collect();
+    writer.write_record(header.keys())?;
     for object in objects {
         let present = |key: &String| object.get(key).filter(|value| !value.is_null());
-        let cells = first.keys().map(|key| present(key).map(plain).unwrap_or_default());
+        let cells = header.keys().map(|key| present(key).map(plain).unwrap_or_default());
         writer.write_record(cells)?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
@@ -315,5 +317,15 @@ mod tests {
         assert_eq!(text, " t\n\n x           y\n pear   0.5000\n fig    0.2500\n\n");
         let text = records(&[object("a,b", 0.5)]).unwrap();
         assert_eq!(text, "a,b\n\"a,b\",0.5\n");
+    }
+
+    #[test]
+    fn no_key_of_any_object_is_lost() {
+        let object = |keys: &[&str]| {
+            keys.iter().map(|key| ((*key).to_owned(), json!(1))).collect::<Map<String, Value>>()
+        };
+        let text = records(&[object(&["a", "b"]), object(&["a", "c", "d"])]).unwrap();
+        assert_eq!(text, "a,b,c,d\n1,1,,\n1,,1,1\n");
+        assert_eq!(records(&[]).unwrap(), "");
     }
 }

@@ -133,15 +133,17 @@ pub(super) fn all<'a>(
 ) -> Vec<Open<'a>> {
     let mut subjects: Vec<Open<'a>> = Vec::new();
     if let (Some(query), Some(gallery), None) = (&args.query, &args.gallery, &args.embeddings) {
-        subjects.push(Box::new(move || two_files(args, query, gallery, printer)));
+        subjects.push(Box::new(move || {
+            printer.interruptible(|| two_files(args, query, gallery, printer))
+        }));
     }
     if let Some(path) = &args.embeddings {
-        subjects.push(Box::new(move || one_file(args, path, printer)));
+        subjects.push(Box::new(move || printer.interruptible(|| one_file(args, path, printer))));
     }
     for path in &args.inputs {
         subjects.push(Box::new(move || {
             if is_file(path) {
-                one_file(args, path, printer)
+                printer.interruptible(|| one_file(args, path, printer))
             } else {
                 run(args, path, common, printer)
             }

@@ -62,8 +62,9 @@ fn search(
     let files = if within { vec![gallery] } else { vec![query, gallery] };
     let budget = Budget::new(args.memory_budget);
     let streams = budget.streams(&files, printer);
-    let mut gallery = Rows::read(gallery, streams)?;
-    let mut query = if within { None } else { Some(Rows::read(query, streams)?) };
+    let read = |path| printer.interruptible(|| Rows::read(path, streams));
+    let mut gallery = read(gallery)?;
+    let mut query = if within { None } else { Some(read(query)?) };
 
     let asked = query.as_ref().unwrap_or(&gallery);
     let similarity = SimilarityArg::or_of(args.similarity, &asked.known);
@@ -71,10 +72,11 @@ fn search(
     let streams = gallery.file.is_some() || asked.file.is_some();
     let rows =
         memory::held(&gallery.known) + query.as_ref().map_or(0, |rows| memory::held(&rows.known));
-    // Indices and similarities, then names beside them.
+    // Indices and similarities of all queries, names for one at a time.
     let k = args.top.min(gallery.known.len());
     let held = rows
-        .saturating_add(queries.saturating_mul(k).saturating_mul(8 + size_of::<Neighbour<'_>>()));
+        .saturating_add(queries.saturating_mul(k).saturating_mul(8))
+        .saturating_add(k.saturating_mul(size_of::<Neighbour<'_>>()));
     let stop = printer.stop_flag();
     let progress = |done, total| printer.progress("searching", done, total);
     let options = Options::default().with_cancel(&stop).with_progress(&progress);
@@ -101,24 +103,24 @@ fn search(
     }
     let asked = query.as_ref().unwrap_or(&gallery);
     let answers = answers(&found, &asked.known, &gallery.known, similarity);
-    printer.result(&answers.text(args.format)?)?;
+    printer.interruptible(|| printer.write(|out| answers.write(args.format, out)))?;
     say_how_good(&answers, printer);
     Ok(())
 }
 
 /// Names and labels of what was found.
 fn answers<'a>(
-    found: &Neighbours,
+    found: &'a Neighbours,
     queries: &'a Embeddings,
     gallery: &'a Embeddings,
     similarity: Similarity,
 ) -> Answers<'a> {
     // Both are cosines; equal rows can lie a rounding above 1.
-    let shown = |value: f32| match similarity {
+    let shown = move |value: f32| match similarity {
         Similarity::Cosine => value.clamp(-1.0, 1.0),
         Similarity::Dot | Similarity::Euclidean => value,
     };
-    let answer = |query: usize| {
+    let answer = move |query: usize| {
         let (indices, similarities) = found.row(query);
         let neighbours = indices.iter().zip(similarities).map(|(&index, &value)| {
             let index = index as usize;
@@ -128,8 +130,7 @@ fn answers<'a>(
         let (name, label) = known(queries, query);
         Answer { name, label, neighbours: neighbours.collect() }
     };
-    let queries = (0..queries.len()).map(answer).collect();
-    Answers { format_version: 1, what: "row", queries }
+    Answers { what: "row", count: queries.len(), answer: Box::new(answer) }
 }
 
 /// Name and label of a row; where rows have no names, its number from zero.

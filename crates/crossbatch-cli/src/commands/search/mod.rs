@@ -51,7 +51,7 @@ fn images(run: &Path, args: &SearchArgs, common: &Common, printer: &Printer) -> 
     let rows = [unit(&mut queries)?, unit(&mut gallery)?];
     let answers = nearest(&rows, &queries, &gallery, args.top, printer)?;
 
-    printer.result(&answers.text(args.format)?)?;
+    printer.write(|out| answers.write(args.format, out))?;
     if let Some(path) = &args.sheet {
         draw(path, &answers, &queries, &gallery, printer)?;
     }
@@ -81,8 +81,8 @@ fn nearest<'a>(
     let k = top.saturating_add(most_hidden);
     let progress = |done, total| printer.progress("searching", done, total);
     let found = search(&rows[0], &rows[1], k, Exclude::Nothing, &progress)?;
-    let answer = |(place, own): (usize, &Vec<usize>)| {
-        let query = &queries.items[place];
+    let answer = move |place: usize| {
+        let (query, own) = (&queries.items[place], &selves[place]);
         let (indices, similarities) = found.row(place);
         let neighbours = indices.iter().map(|&index| index as usize).zip(similarities);
         let neighbours = neighbours.filter(|(index, _)| !own.contains(index)).take(top);
@@ -101,11 +101,7 @@ fn nearest<'a>(
                 .collect(),
         }
     };
-    let answers = Answers {
-        format_version: 1,
-        what: "image",
-        queries: selves.iter().enumerate().map(answer).collect(),
-    };
+    let answers = Answers { what: "image", count: queries.items.len(), answer: Box::new(answer) };
 
     if hidden > 0 {
         printer.note(&format!(
@@ -113,7 +109,7 @@ fn nearest<'a>(
             queries.items.len()
         ));
     }
-    let fewest = answers.queries.iter().map(|answer| answer.neighbours.len()).min().unwrap_or(0);
+    let fewest = answers.iter().map(|answer| answer.neighbours.len()).min().unwrap_or(0);
     if fewest < top {
         printer.note(&format!(
             "fewer than {top} neighbours: the gallery has {} images",
@@ -137,7 +133,6 @@ fn selves(queries: &Embedded, gallery: &Embedded) -> Vec<Vec<usize>> {
 /// How often the nearest neighbour is of the query's class.
 fn say_how_good(answers: &Answers<'_>, printer: &Printer) {
     let firsts = answers
-        .queries
         .iter()
         .filter_map(|answer| answer.is_right(answer.neighbours.first()?))
         .collect::<Vec<_>>();
@@ -158,10 +153,11 @@ fn draw(
     gallery: &Embedded,
     printer: &Printer,
 ) -> anyhow::Result<()> {
-    let longest = answers.queries.iter().map(|answer| answer.neighbours.len()).max().unwrap_or(0);
-    let layout = Layout { rows: answers.queries.len(), columns: longest + 1, lead: true };
+    let answers: Vec<Answer<'_>> = answers.iter().collect();
+    let longest = answers.iter().map(|answer| answer.neighbours.len()).max().unwrap_or(0);
+    let layout = Layout { rows: answers.len(), columns: longest + 1, lead: true };
     layout.write(path, printer, &|row, column| {
-        let answer = &answers.queries[row];
+        let answer = &answers[row];
         let Some(place) = column.checked_sub(1) else {
             let pixels = queries.items[row].listed.decode_rgb(SIDE).ok();
             return Some(Tile { frame: Frame::Query, pixels });

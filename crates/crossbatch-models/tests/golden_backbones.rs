@@ -143,31 +143,30 @@ fn compare(config: &EmbedderConfig, golden: &Golden) {
     let plain = filled(config, golden, &device);
     let found = plain.features(images(golden.size, &device), Mode::Inference);
     check("inference", error(&values(found), &golden.values["inference"]), 1e-4);
-    if let Some(training) = golden.values.get("training") {
-        let device = device.autodiff();
-        let embedder = filled(config, golden, &device);
-        let features = embedder.features(images(golden.size, &device), Mode::Train);
-        check("training", error(&values(features.clone()), training), 3.0 * training.error);
+    let training = &golden.values["training"];
+    let device = device.autodiff();
+    let embedder = filled(config, golden, &device);
+    let features = embedder.features(images(golden.size, &device), Mode::Train);
+    check("training", error(&values(features.clone()), training), 3.0 * training.error);
 
-        let [batch, width] = features.dims();
-        let weights: Vec<f32> = (0..batch * width).map(|i| (0.7 * i as f64).cos() as f32).collect();
-        let weights = Tensor::from_data(TensorData::new(weights, [batch, width]), &device);
-        let loss = (features * weights).sum() / (batch * width) as f32;
-        let gradients = embedder.gradients(&loss.backward());
-        assert!(golden.gradients.len() > 10, "gradients are compared");
-        for (name, &[error, expected @ ..]) in &golden.gradients {
-            let found = summary(&gradients[&format!("backbone.{name}")].values);
-            let off = length(found.iter().zip(expected).map(|(a, b)| a - b)) / expected[0];
-            // A shift before a normalisation has no gradient; what there is of it is rounding.
-            let times = if error > 0.5 { 30.0 } else { 3.0 };
-            check(&format!("gradient {name}"), off, times * error);
-        }
-        let state = embedder.state_dict();
-        for (what, expected) in &golden.values {
-            if let Some(name) = what.strip_prefix("running ") {
-                let found = &state[&format!("backbone.{name}")].values;
-                check(what, error(found, expected), 3.0 * expected.error);
-            }
+    let [batch, width] = features.dims();
+    let weights: Vec<f32> = (0..batch * width).map(|i| (0.7 * i as f64).cos() as f32).collect();
+    let weights = Tensor::from_data(TensorData::new(weights, [batch, width]), &device);
+    let loss = (features * weights).sum() / (batch * width) as f32;
+    let gradients = embedder.gradients(&loss.backward());
+    assert!(golden.gradients.len() > 10, "gradients are compared");
+    for (name, &[error, expected @ ..]) in &golden.gradients {
+        let found = summary(&gradients[&format!("backbone.{name}")].values);
+        let off = length(found.iter().zip(expected).map(|(a, b)| a - b)) / expected[0];
+        // A shift before a normalisation has no gradient; what there is of it is rounding.
+        let times = if error > 0.5 { 30.0 } else { 3.0 };
+        check(&format!("gradient {name}"), off, times * error);
+    }
+    let state = embedder.state_dict();
+    for (what, expected) in &golden.values {
+        if let Some(name) = what.strip_prefix("running ") {
+            let found = &state[&format!("backbone.{name}")].values;
+            check(what, error(found, expected), 3.0 * expected.error);
         }
     }
     assert!(wrong.is_empty(), "{}:\n{}", config.backbone.name(), wrong.join("\n"));

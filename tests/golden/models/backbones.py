@@ -42,23 +42,23 @@ def from_timm(name, size):
     return timm.create_model(name, pretrained=False, img_size=size, num_classes=0)
 
 
-# Name, side of the images, whether it is trained too, how it is built.
+# Name, side of the images, how it is built.
 MODELS = [
-    ("resnet18", 64, True, lambda: from_torchvision("resnet18")),
-    ("resnet34", 64, False, lambda: from_torchvision("resnet34")),
-    ("resnet50", 64, True, lambda: from_torchvision("resnet50")),
-    ("resnet101", 64, False, lambda: from_torchvision("resnet101")),
-    ("googlenet", 64, True, lambda: from_torchvision("googlenet", aux_logits=False, init_weights=False)),
-    ("bn-inception", 64, True, BnInception),
-    ("vit-s16", 64, True, lambda: from_timm("vit_small_patch16_224", 64)),
-    ("vit-b16", 64, False, lambda: from_timm("vit_base_patch16_224", 64)),
-    ("dinov2-s14", 56, True, lambda: from_timm("vit_small_patch14_dinov2", 56)),
-    ("dinov2-s14-reg", 56, True, lambda: from_timm("vit_small_patch14_reg4_dinov2", 56)),
-    ("dinov2-b14", 56, False, lambda: from_timm("vit_base_patch14_dinov2", 56)),
-    ("dinov2-b14-reg", 56, False, lambda: from_timm("vit_base_patch14_reg4_dinov2", 56)),
-    ("convnext-t", 64, True, lambda: from_torchvision("convnext_tiny", stochastic_depth_prob=0)),
-    ("mobilenetv3-small", 64, True, lambda: from_torchvision("mobilenet_v3_small")),
-    ("mobilenetv3-large", 64, True, lambda: from_torchvision("mobilenet_v3_large")),
+    ("resnet18", 64, lambda: from_torchvision("resnet18")),
+    ("resnet34", 64, lambda: from_torchvision("resnet34")),
+    ("resnet50", 64, lambda: from_torchvision("resnet50")),
+    ("resnet101", 64, lambda: from_torchvision("resnet101")),
+    ("googlenet", 64, lambda: from_torchvision("googlenet", aux_logits=False, init_weights=False)),
+    ("bn-inception", 64, BnInception),
+    ("vit-s16", 64, lambda: from_timm("vit_small_patch16_224", 64)),
+    ("vit-b16", 64, lambda: from_timm("vit_base_patch16_224", 64)),
+    ("dinov2-s14", 56, lambda: from_timm("vit_small_patch14_dinov2", 56)),
+    ("dinov2-s14-reg", 56, lambda: from_timm("vit_small_patch14_reg4_dinov2", 56)),
+    ("dinov2-b14", 56, lambda: from_timm("vit_base_patch14_dinov2", 56)),
+    ("dinov2-b14-reg", 56, lambda: from_timm("vit_base_patch14_reg4_dinov2", 56)),
+    ("convnext-t", 64, lambda: from_torchvision("convnext_tiny", stochastic_depth_prob=0)),
+    ("mobilenetv3-small", 64, lambda: from_torchvision("mobilenet_v3_small")),
+    ("mobilenetv3-large", 64, lambda: from_torchvision("mobilenet_v3_large")),
 ]
 
 
@@ -92,22 +92,21 @@ def pixels(size):
     return (0.5 + 0.5 * torch.sin(0.011 * i * i)).reshape(BATCH, 3, size, size).float()
 
 
-def compute(build, size, trains, dtype):
+def compute(build, size, dtype):
     model = build()
     fill(model)
     model, images = model.to(dtype), pixels(size).to(dtype)
     model.eval()
     with torch.no_grad():
-        values, gradients = {"inference": model(images)}, {}
-    if trains:
-        model.train()
-        values["training"] = features = model(images)
-        i = torch.arange(features.numel(), dtype=torch.float64)
-        weights = torch.cos(0.7 * i).to(dtype).reshape(features.shape)
-        (features * weights).sum().div(features.numel()).backward()
-        gradients = {name: tensor.grad for name, tensor in model.named_parameters() if tensor.grad is not None}
-        running = [name for name in model.state_dict() if "running" in name]
-        values |= {f"running {name}": model.state_dict()[name] for name in running[:2] + running[-2:]}
+        values = {"inference": model(images)}
+    model.train()
+    values["training"] = features = model(images)
+    i = torch.arange(features.numel(), dtype=torch.float64)
+    weights = torch.cos(0.7 * i).to(dtype).reshape(features.shape)
+    (features * weights).sum().div(features.numel()).backward()
+    gradients = {name: tensor.grad for name, tensor in model.named_parameters() if tensor.grad is not None}
+    running = [name for name in model.state_dict() if "running" in name]
+    values |= {f"running {name}": model.state_dict()[name] for name in running[:2] + running[-2:]}
     flat = lambda tensors: {name: tensor.detach().double().flatten() for name, tensor in tensors.items()}
     names = [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
     return names, flat(values), flat(gradients)
@@ -117,9 +116,9 @@ def short(number):
     return float(f"{number:.8g}")
 
 
-def golden(size, trains, build):
-    names, exact, gradients = compute(build, size, trains, torch.float64)
-    _, single, single_gradients = compute(build, size, trains, torch.float32)
+def golden(size, build):
+    names, exact, gradients = compute(build, size, torch.float64)
+    _, single, single_gradients = compute(build, size, torch.float32)
     result = {"size": size, "names": names, "values": {}, "gradients": {}}
     for name, value in exact.items():
         step = math.ceil(len(value) / 1024)
@@ -140,10 +139,10 @@ def golden(size, trains, build):
 
 def main():
     out = {"torch": torch.__version__, "torchvision": torchvision.__version__, "timm": timm.__version__}
-    for name, size, trains, build in MODELS:
-        out[name] = golden(size, trains, build)
+    for name, size, build in MODELS:
+        out[name] = golden(size, build)
         errors = {key: value["error"] for key, value in out[name]["values"].items()}
-        worst = max([row[0] for row in out[name]["gradients"].values()], default=0)
+        worst = max(row[0] for row in out[name]["gradients"].values())
         print(name, errors, "gradients", worst, flush=True)
     (HERE / "backbones.json").write_text(json.dumps(out, separators=(",", ":")) + "\n")
 

@@ -18,5 +18,5 @@ def keeps_its_size(name):
     return model
 
 
-out = {name: golden(64, name == "resnet18", lambda: keeps_its_size(name)) for name in ["resnet18", "resnet50"]}
+out = {name: golden(64, lambda: keeps_its_size(name)) for name in ["resnet18", "resnet50"]}
 (HERE / "last_stride.json").write_text(json.dumps(out, separators=(",", ":")) + "\n")

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use crossbatch_math::counting::Counting;
 use crossbatch_retrieval::{
-    Exclude, Ignore, Metrics, MetricsConfig, Options, Relation, Similarity, Vectors, nearest, rank,
+    Exclude, Ignore, Metrics, MetricsConfig, Options, Relation, Similarity, Vectors, measure,
+    nearest,
 };
 
 #[global_allocator]
@@ -48,8 +49,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 drop(nearest(&vectors, &vectors, k, &Ignore::from(Exclude::SameIndex), &options)?)
             }
             None => {
-                let ranking = rank(&vectors, &vectors, &Relation::within(&labels), &options)?;
-                metrics = Some(Metrics::of(&ranking, rows, &config)?);
+                let relation = Relation::within(&labels);
+                let scores = measure(&vectors, &vectors, &relation, &config.metrics(), &options)?;
+                metrics = Some(Metrics::from_scores(&scores));
             }
         }
         seconds.push(start.elapsed().as_secs_f64());

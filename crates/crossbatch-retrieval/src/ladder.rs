@@ -217,7 +217,7 @@ impl Ladders {
 mod tests {
     use super::*;
     use crate::relation::Positives;
-    use crate::{Ranking, Relation, Similarity};
+    use crate::{Relation, Similarity};
 
     const DIM: usize = 4;
     const ITEMS: usize = 5200;
@@ -252,8 +252,7 @@ mod tests {
                     .count(&queries, &block, items.start, &mut wanted, &options, &tally)
                     .unwrap();
             }
-            let mut found = Ranking::with_capacity(0, 0);
-            wanted.append_to(&mut found);
+            let found = wanted.into_ranking();
 
             for (query, &label) in own.iter().enumerate() {
                 let seen = |item: usize| Seen {

@@ -83,12 +83,14 @@
 
 pub mod cluster;
 mod count;
+mod dense;
 mod embeddings;
 mod error;
 mod files;
 pub mod health;
 mod ladder;
 mod linear;
+mod measure;
 mod metrics;
 mod options;
 mod order;
@@ -96,12 +98,14 @@ mod piece;
 mod plan;
 pub mod postprocess;
 pub mod protocol;
+mod radix;
 mod random;
 mod rank;
 mod ranking;
 mod relation;
 mod scan;
 mod search;
+mod sorted;
 mod source;
 mod top_k;
 mod vectors;
@@ -111,6 +115,7 @@ mod wanted;
 pub use embeddings::{Embeddings, FileError, FileFormat, FileRows, Labels};
 pub use error::Error;
 pub use files::{replace_file, write_atomically};
+pub use measure::{measure, measure_sources};
 pub use metrics::{
     Bootstrap, Confusion, Group, HardQuery, Interval, Metric, Metrics, MetricsConfig, Scores,
     Units, confusions, evaluate, evaluate_self, worst_queries,

@@ -5,7 +5,8 @@ use std::ops::Range;
 use crossbatch_math::fixed::{Bands, PANEL, Width, scratch_bytes};
 
 use crate::count::{Count, Plan};
-use crate::ladder::Ladders;
+use crate::dense::Dense;
+use crate::ladder::{Ladders, MANY};
 use crate::options::Tally;
 use crate::piece::Piece;
 use crate::plan::{Extent, choose};
@@ -47,11 +48,8 @@ pub fn rank(
 ) -> Result<Ranking, Error> {
     check_sides(queries, gallery)?;
     let positives = Positives::new(relation, queries.len(), gallery.len())?;
-    let whole = Gallery::Memory(gallery);
     let (mut ranking, options) = empty_ranking(&positives, queries.len(), options)?;
-    let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
-    rank_queries(queries, 0, &whole, &positives, &options, &tally, &mut ranking)?;
-    tally.finish();
+    rank_vectors(queries, gallery, &positives, &options, &mut |part| ranking.append(&part))?;
     Ok(ranking)
 }
 
@@ -75,7 +73,8 @@ pub fn rank_source(
     let (mut ranking, options) = empty_ranking(&positives, queries.len(), options)?;
     let (blocks, rest) = blocks(gallery, &options)?;
     let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
-    rank_queries(queries, 0, &blocks, &positives, &rest, &tally, &mut ranking)
+    let sink: &mut Sink<'_> = &mut |part| ranking.append(&part);
+    rank_queries(queries, 0, &blocks, &positives, &rest, &tally, sink)
         .map_err(|error| options.halved(&rest, error))?;
     tally.finish();
     Ok(ranking)
@@ -117,17 +116,54 @@ pub fn rank_sources(
     check_dims(queries.dim(), gallery)?;
     let positives = Positives::new(relation, queries.len(), gallery.len())?;
     let (mut ranking, options) = empty_ranking(&positives, queries.len(), options)?;
-    let (blocks, rest) = blocks(gallery, &options)?;
+    let sink: &mut Sink<'_> = &mut |part| ranking.append(&part);
+    rank_rows(queries, gallery, similarity, &positives, &options, sink)?;
+    Ok(ranking)
+}
+
+/// Takes the ranks of some queries after those of the queries before them.
+pub(crate) type Sink<'s> = dyn FnMut(Ranking) + 's;
+
+/// Ranks sides in memory.
+pub(crate) fn rank_vectors(
+    queries: &Vectors,
+    gallery: &Vectors,
+    positives: &Positives<'_>,
+    options: &Options<'_>,
+    sink: &mut Sink<'_>,
+) -> Result<(), Error> {
+    let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
+    match Dense::new(queries, gallery, positives, options) {
+        Some(dense) => dense.rank(options, &tally, sink)?,
+        None => {
+            let whole = Gallery::Memory(gallery);
+            rank_queries(queries, 0, &whole, positives, options, &tally, sink)?;
+        }
+    }
+    tally.finish();
+    Ok(())
+}
+
+/// Ranks sides that are read.
+pub(crate) fn rank_rows(
+    queries: &dyn RowSource,
+    gallery: &dyn RowSource,
+    similarity: Similarity,
+    positives: &Positives<'_>,
+    options: &Options<'_>,
+    sink: &mut Sink<'_>,
+) -> Result<(), Error> {
+    let (blocks, rest) = blocks(gallery, options)?;
     let (stretches, rest) = stretches(queries, &rest)?;
     let tally = options.tally(queries.len() as u64 * gallery.len() as u64, queries.len());
     for rows in stretches {
         let base = rows.start;
         let rows = read_rows(queries, rows, similarity, &rest)?;
-        rank_queries(&rows, base, &blocks, &positives, &rest, &tally, &mut ranking)
+        rank_queries(&rows, base, &blocks, positives, &rest, &tally, sink)
             .map_err(|error| options.halved(&rest, error))?;
     }
     tally.finish();
-    Ok(ranking)
+    Ok(())
 }
 
 /// Room for the ranks of all queries, and what that and the relation leave of the memory.
@@ -184,12 +220,13 @@ fn rank_queries(
     positives: &Positives<'_>,
     options: &Options<'_>,
     tally: &Tally<'_>,
-    ranking: &mut Ranking,
+    sink: &mut Sink<'_>,
 ) -> Result<(), Error> {
     let similarity = queries.similarity();
+    let lists = options.memory().min(lists(queries, base, gallery, positives));
     let mut start = 0;
     while start < queries.len() {
-        let end = stretch_end(queries, start, base, positives, options);
+        let end = stretch_end(queries, start, base, positives, lists);
         let pairs = (start..end).map(|query| positives.at_most(base + query)).sum();
         let rest = options.less(Wanted::bytes(end - start, pairs))?;
         let mut wanted = Wanted::new(positives, start..end, base, gallery.len(), &rest)?;
@@ -203,25 +240,35 @@ fn rank_queries(
                 wanted.take_ignored(positives, queries, block, first, &rest)
             })?;
         }
-        wanted.append_to(ranking);
+        sink(wanted.into_ranking());
         start = end;
     }
     Ok(())
 }
 
 /// Memory for which lists of positives, and what is counted for them, are made where no budget says less: classes of
-/// thousands have more pairs than fit.
-const LISTS: usize = 2 << 30;
+/// thousands have more pairs than fit. More of it saves work only where each stretch of queries reads the gallery, and
+/// where a product serves both of its rows if all queries are counted at once.
+fn lists(
+    queries: &Vectors,
+    base: usize,
+    gallery: &Gallery<'_>,
+    positives: &Positives<'_>,
+) -> usize {
+    let pairs: usize = (0..queries.len()).map(|query| positives.at_most(base + query)).sum();
+    let many = pairs >= MANY * queries.len();
+    if many && matches!(gallery, Gallery::Memory(_)) { 256 << 20 } else { 2 << 30 }
+}
 
-/// Up to which query the lists of positives, and what is counted for them, leave room for the counting; a panel at least.
+/// Up to which query the lists of positives, and what is counted for them, leave room for the counting within `budget`;
+/// a panel at least.
 fn stretch_end(
     queries: &Vectors,
     start: usize,
     base: usize,
     positives: &Positives<'_>,
-    options: &Options<'_>,
+    budget: usize,
 ) -> usize {
-    let budget = options.memory().min(LISTS);
     let (mut end, mut held, mut most) = (start, 0usize, 0);
     while end < queries.len() {
         let panel = end..queries.len().min(end + PANEL);
@@ -332,11 +379,12 @@ fn tile(row_bytes: usize, rows: usize, threads: usize) -> usize {
 mod tests {
     use super::*;
     use crate::order::Seen;
-    use crate::{Column, Embeddings, Ignore, Similarity, Values};
+    use crate::{
+        Column, Embeddings, Ignore, Metric, Scores, Similarity, Values, measure, measure_sources,
+    };
     use crossbatch_math::fixed::Width;
     use half::{bf16, f16};
     use proptest::prelude::*;
-    use std::ops::Range;
     use std::sync::atomic::AtomicBool;
 
     /// The definition: every item that is met is compared with every positive.
@@ -387,8 +435,25 @@ mod tests {
             count_block(queries, gallery, 0, &mut wanted, &options, &tally, Some(plan)).unwrap();
         }
         wanted.take_ignored(&positives, queries, gallery, 0, &options).unwrap();
+        wanted.into_ranking()
+    }
+
+    /// Sorted, with products of `width`, by panels or as many as usual at a time.
+    fn sorted(
+        queries: &Vectors,
+        gallery: &Vectors,
+        relation: &Relation<'_>,
+        width: Width,
+        panels: bool,
+    ) -> Ranking {
+        let positives = Positives::new(relation, queries.len(), gallery.len()).unwrap();
+        let mut dense = Dense::of(queries, gallery, &positives);
+        dense.width = width;
+        let options = Options::default();
+        let options = if panels { options.with_memory(dense.bytes()) } else { options };
         let mut ranking = Ranking::with_capacity(0, 0);
-        wanted.append_to(&mut ranking);
+        let sink: &mut Sink<'_> = &mut |part| ranking.append(&part);
+        dense.rank(&options, &options.tally(1, 1), sink).unwrap();
         ranking
     }
 
@@ -471,22 +536,34 @@ mod tests {
                     let found = planned(queries, gallery, &relation, plan, by_ladders);
                     prop_assert_eq!(&found, &expected);
                 }
+                if !gallery.is_empty() {
+                    let found = sorted(queries, gallery, &relation, plan.width, both);
+                    prop_assert_eq!(&found, &expected);
+                }
                 let chosen = rank(queries, gallery, &relation, &Options::default()).unwrap();
                 prop_assert_eq!(&chosen, &expected);
                 // Raw rows, read a few at a time and prepared then.
                 let raw = |data: &[f32]| Embeddings::new(stored(data, storage), dim).unwrap();
                 let (one, other) = (raw(&one_values), raw(&other_values));
-                let gallery = if within { &one } else { &other };
+                let kept = if within { &one } else { &other };
                 let with = |bytes| {
                     let options = Options::default().with_memory(bytes);
-                    rank_sources(&one, gallery, similarity, &relation, &options)
+                    rank_sources(&one, kept, similarity, &relation, &options)
                 };
                 for budget in [24 << 10, 64 << 10, 1 << 20] {
                     prop_assert_eq!(&enough(&with, budget), &expected);
                 }
                 let found =
-                    rank_source(queries, gallery, &relation, &Options::default()).unwrap();
+                    rank_source(queries, kept, &relation, &Options::default()).unwrap();
                 prop_assert_eq!(&found, &expected);
+                let metrics = [Metric::MapAtR, Metric::RecallAt(2), Metric::MeanRank];
+                let scores = Scores::of(&expected, &metrics);
+                let options = Options::default();
+                let found = measure(queries, gallery, &relation, &metrics, &options);
+                prop_assert_eq!(&found, &scores);
+                let found =
+                    measure_sources(&one, kept, similarity, &relation, &metrics, &options);
+                prop_assert_eq!(&found, &scores);
                 Ok(())
             })?;
         }
@@ -498,7 +575,11 @@ mod tests {
         let vectors = Vectors::new(data, 40, Similarity::Cosine).unwrap();
         let labels: Vec<u32> = (0..900).map(|i| i / class).collect();
         let relation = Relation::within(&labels);
-        let expected = rank(&vectors, &vectors, &relation, &Options::default()).unwrap();
+        let options = Options::default();
+        let positives = Positives::new(&relation, 900, 900).unwrap();
+        let dense = Dense::new(&vectors, &vectors, &positives, &options);
+        assert_eq!(dense.is_some(), class == 300);
+        let expected = rank(&vectors, &vectors, &relation, &options).unwrap();
         assert_eq!(expected, plainly(&vectors, &vectors, &relation));
         (vectors, labels, expected)
     }
@@ -515,6 +596,12 @@ mod tests {
                 match with(bytes) {
                     Ok(found) => {
                         assert_eq!(found, expected);
+                        let metrics = [Metric::MeanAveragePrecision];
+                        let options = Options::default().with_memory(bytes);
+                        match measure(&vectors, &vectors, &relation, &metrics, &options) {
+                            Err(Error::Memory { needed, .. }) => assert!(needed > bytes),
+                            scores => assert_eq!(scores, Scores::of(&expected, &metrics)),
+                        }
                         kept += 1;
                     }
                     Err(Error::Memory { needed, budget }) => {

@@ -63,19 +63,25 @@ impl Ranking {
         queries.saturating_mul(12).saturating_add(pairs.saturating_mul(4)).saturating_add(8)
     }
 
-    /// Adds queries, by parts that are known to fit: the ranks of the `i`-th are `offsets[i]..offsets[i + 1]`.
-    pub(crate) fn append(
-        &mut self,
-        offsets: &[usize],
-        ranks: impl Iterator<Item = u32>,
-        met: &[u32],
-    ) {
-        debug_assert_eq!(offsets.len(), met.len() + 1);
-        let before = self.ranks.len();
+    /// By parts that are known to fit: the ranks of the `i`-th query are `offsets[i]..offsets[i + 1]`.
+    pub(crate) fn from_parts(offsets: Vec<usize>, ranks: Vec<u32>, met: Vec<u32>) -> Self {
+        debug_assert!(offsets.len() == met.len() + 1 && offsets.last() == Some(&ranks.len()));
+        Self { offsets, ranks, met }
+    }
+
+    /// Adds a query.
+    pub(crate) fn push(&mut self, ranks: impl Iterator<Item = u32>, met: u32) {
         self.ranks.extend(ranks);
-        self.offsets.extend(offsets[1..].iter().map(|end| before + end));
-        self.met.extend_from_slice(met);
-        debug_assert_eq!(self.offsets.last(), Some(&self.ranks.len()));
+        self.offsets.push(self.ranks.len());
+        self.met.push(met);
+    }
+
+    /// Adds the queries of another ranking.
+    pub(crate) fn append(&mut self, other: &Self) {
+        let before = self.ranks.len();
+        self.ranks.extend_from_slice(&other.ranks);
+        self.offsets.extend(other.offsets[1..].iter().map(|end| before + end));
+        self.met.extend_from_slice(&other.met);
     }
 
     /// The number of queries, those without a positive included.

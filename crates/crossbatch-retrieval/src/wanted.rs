@@ -167,9 +167,10 @@ impl Wanted {
         }
     }
 
-    /// Adds the ranks to those of the queries before, once everything is counted.
-    pub(crate) fn append_to(self, ranking: &mut Ranking) {
-        let ranks = self.before.into_iter().map(|before| before.wrapping_add(1));
-        ranking.append(&self.offsets, ranks, &self.met);
+    /// The ranks, once everything is counted.
+    pub(crate) fn into_ranking(self) -> Ranking {
+        let mut ranks = self.before;
+        ranks.iter_mut().for_each(|before| *before = before.wrapping_add(1));
+        Ranking::from_parts(self.offsets, ranks, self.met)
     }
 }

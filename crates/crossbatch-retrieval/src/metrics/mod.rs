@@ -10,9 +10,10 @@ mod scores;
 pub use bootstrap::{Bootstrap, Interval, Units};
 pub use hard::{Confusion, HardQuery, confusions, worst_queries};
 pub use metric::Metric;
+pub(crate) use scores::Scoring;
 pub use scores::{Group, Scores};
 
-use crate::{Error, Exclude, Options, Ranking, Relation, Vectors, rank};
+use crate::{Error, Exclude, Options, Ranking, Relation, Vectors, measure};
 
 /// What to measure besides the metrics that need no choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +105,23 @@ impl Metrics {
     ///
     /// [`Error::ZeroK`] for a cut of zero, and [`Error::NoQueries`] if no query has a positive.
     pub fn of(ranking: &Ranking, gallery: usize, config: &MetricsConfig) -> Result<Self, Error> {
-        match Scores::of(ranking, &config.metrics()) {
+        Self::of_scores(Scores::of(ranking, &config.metrics()), gallery)
+    }
+
+    /// The metrics of a ranking that is not kept.
+    pub(crate) fn measure(
+        queries: &Vectors,
+        gallery: &Vectors,
+        relation: &Relation<'_>,
+        config: &MetricsConfig,
+        options: &Options<'_>,
+    ) -> Result<Self, Error> {
+        let scores = measure(queries, gallery, relation, &config.metrics(), options);
+        Self::of_scores(scores, gallery.len())
+    }
+
+    fn of_scores(scores: Result<Scores, Error>, gallery: usize) -> Result<Self, Error> {
+        match scores {
             Ok(scores) => Ok(Self::from_scores(&scores)),
             Err(Error::NoQueries { queries, .. }) => Err(Error::NoQueries { queries, gallery }),
             Err(other) => Err(other),
@@ -251,12 +268,9 @@ pub fn evaluate(
     config: &MetricsConfig,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Metrics, Error> {
-    if config.recall_at.contains(&0) {
-        return Err(Error::ZeroK);
-    }
     let relation = Relation::new(query_labels, gallery_labels).ignoring(exclude.into());
     let options = Options::default().with_progress(progress);
-    Metrics::of(&rank(queries, gallery, &relation, &options)?, gallery.len(), config)
+    Metrics::measure(queries, gallery, &relation, config, &options)
 }
 
 #[cfg(test)]

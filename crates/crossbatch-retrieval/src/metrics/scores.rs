@@ -40,6 +40,59 @@ pub struct Group {
     pub means: Vec<f64>,
 }
 
+/// Scores that queries are still being added to, some at a time.
+#[derive(Debug)]
+pub(crate) struct Scoring {
+    scores: Scores,
+    /// How many queries were taken, and the most items that one of them met.
+    taken: usize,
+    met: u32,
+}
+
+impl Scoring {
+    /// Of no query, with room for `queries`.
+    pub(crate) fn new(metrics: &[Metric], queries: usize) -> Result<Self, Error> {
+        if metrics.iter().any(|metric| metric.cut() == Some(0)) {
+            return Err(Error::ZeroK);
+        }
+        let scores = Scores {
+            metrics: metrics.to_vec(),
+            queries: Vec::with_capacity(queries),
+            values: Vec::with_capacity(queries * metrics.len()),
+            left_out: 0,
+        };
+        Ok(Self { scores, taken: 0, met: 0 })
+    }
+
+    /// Bytes for `queries` queries, with what is taken at once beside what there is.
+    pub(crate) fn bytes(metrics: usize, queries: usize) -> usize {
+        queries.saturating_mul(16 * metrics + 32)
+    }
+
+    /// Scores the next queries.
+    pub(crate) fn take(&mut self, ranking: &Ranking) {
+        let Scores { metrics, queries, values, left_out } = &mut self.scores;
+        let counted: Vec<(usize, &[u32])> = ranking.counted().collect();
+        queries.extend(counted.iter().map(|&(query, _)| (self.taken + query) as u32));
+        let row = |(_, ranks): &(usize, &[u32])| -> Vec<f64> {
+            metrics.iter().map(|metric| metric.of(ranks)).collect()
+        };
+        values.par_extend(counted.par_iter().flat_map_iter(row));
+        *left_out += ranking.len() - counted.len();
+        let met = (0..ranking.len()).map(|query| ranking.met(query)).max();
+        self.met = self.met.max(met.unwrap_or(0));
+        self.taken += ranking.len();
+    }
+
+    /// The scores, if any query has a positive.
+    pub(crate) fn finish(self) -> Result<Scores, Error> {
+        if self.scores.queries.is_empty() {
+            return Err(Error::NoQueries { queries: self.taken, gallery: self.met as usize });
+        }
+        Ok(self.scores)
+    }
+}
+
 impl Scores {
     /// Scores every query of a ranking that has a positive.
     ///
@@ -47,24 +100,9 @@ impl Scores {
     ///
     /// [`Error::ZeroK`] for a metric at K = 0, and [`Error::NoQueries`] if no query has a positive.
     pub fn of(ranking: &Ranking, metrics: &[Metric]) -> Result<Self, Error> {
-        if metrics.iter().any(|metric| metric.cut() == Some(0)) {
-            return Err(Error::ZeroK);
-        }
-        let counted: Vec<(usize, &[u32])> = ranking.counted().collect();
-        if counted.is_empty() {
-            let gallery = (0..ranking.len()).map(|query| ranking.met(query)).max();
-            return Err(Error::NoQueries {
-                queries: ranking.len(),
-                gallery: gallery.unwrap_or(0) as usize,
-            });
-        }
-        let queries = counted.iter().map(|&(query, _)| query as u32).collect();
-        let row = |(_, ranks): &(usize, &[u32])| -> Vec<f64> {
-            metrics.iter().map(|metric| metric.of(ranks)).collect()
-        };
-        let values = counted.par_iter().flat_map_iter(row).collect();
-        let left_out = ranking.len() - counted.len();
-        Ok(Self { metrics: metrics.to_vec(), queries, values, left_out })
+        let mut scoring = Scoring::new(metrics, ranking.len())?;
+        scoring.take(ranking);
+        scoring.finish()
     }
 
     /// The metrics, one a column.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::split::Trial;
 use crate::metrics::{Metrics, MetricsConfig};
-use crate::{Error, Options, Relation, Vectors, rank};
+use crate::{Error, Options, Relation, Vectors};
 
 /// Metrics of several trials.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +43,7 @@ pub fn evaluate_trials(
             select(rows, labels, &trial.gallery)
         };
         let relation = Relation::new(&query_labels, &gallery_labels).ignoring(trial.exclude.into());
-        let ranking = rank(&queries, &gallery, &relation, options)?;
-        Metrics::of(&ranking, gallery.len(), config)
+        Metrics::measure(&queries, &gallery, &relation, config, options)
     };
     let each: Vec<Metrics> = trials.iter().map(judge).collect::<Result<_, _>>()?;
     let mean = Metrics::mean(&each).ok_or(Error::NoQueries { queries: 0, gallery: 0 })?;

@@ -119,7 +119,7 @@ fn other_data_takes_settings() {
 
     // What else a list says of its images can be asked for.
     let lines = |half: &[String]| -> String {
-        let side = |at: usize| if at % 2 == 0 { "left" } else { "right" };
+        let side = |at: usize| if at.is_multiple_of(2) { "left" } else { "right" };
         let line = |(at, name): (usize, &String)| format!("{name},{},{}\n", &name[..4], side(at));
         ["image,shape,side\n".to_owned()]
             .into_iter()

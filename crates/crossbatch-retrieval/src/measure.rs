@@ -26,7 +26,7 @@ use crate::{Error, Metric, Options, Relation, RowSource, Scores, Similarity, Vec
 /// let relation = Relation::within(&[1, 2, 1, 2]);
 /// let metrics = [Metric::RecallAt(2), Metric::MeanRank];
 /// let scores = measure(&vectors, &vectors, &relation, &metrics, &Options::default())?;
-/// assert_eq!(scores.means(), [1.0, 2.0]); // every first match is second
+/// assert_eq!(scores.means(), [0.75, 2.25]); // matches are second, third, second, second
 /// # Ok::<(), crossbatch_retrieval::Error>(())
 /// ```
 pub fn measure(

@@ -33,7 +33,7 @@ pub(super) fn measure(
 pub(super) fn names(args: &EvalArgs) -> impl Iterator<Item = &str> {
     let others = args.per.iter().enumerate().filter(|(at, name)| {
         let before = &args.per[..*at];
-        !before.contains(name) && !(args.per_class && *name == "label")
+        !(before.contains(name) || args.per_class && *name == "label")
     });
     args.per_class.then_some("label").into_iter().chain(others.map(|(_, name)| name.as_str()))
 }

@@ -5,8 +5,8 @@ use std::{sync::atomic::AtomicBool, time::Instant};
 use anyhow::bail;
 use crossbatch_retrieval::{
     Bootstrap, Column, Confusion, Error, HardQuery, Ignore, Interval, Metric, MetricsConfig,
-    Neighbours, Options, Relation, Scores, Units, Vectors, confusions, nearest, nearest_sources,
-    rank_sources, worst_queries,
+    Neighbours, Options, Relation, Scores, Units, Vectors, confusions, measure_sources, nearest,
+    nearest_sources, worst_queries,
 };
 use crossbatch_train::{Metrics, Observer};
 
@@ -95,8 +95,8 @@ fn measure_within(
         let ignore = ignore(within, &rules);
         let relation = Relation::new(&labels[0], &labels[1]).ignoring(ignore.clone());
         let options = silent.with_progress(&progress);
-        let ranking = rank_sources(queries, gallery, subject.similarity, &relation, &options)?;
-        let scores = Scores::of(&ranking, &config.metrics())?;
+        let (similarity, metrics) = (subject.similarity, config.metrics());
+        let scores = measure_sources(queries, gallery, similarity, &relation, &metrics, &options)?;
         let seconds = start.elapsed().as_secs_f64();
         let first = || {
             shown(printer, "nearest neighbours", &silent, |options| {
@@ -137,16 +137,17 @@ fn measure_within(
     })?;
     let silent = silent.less(sides.bytes().saturating_sub(before))?;
     let options = silent.with_progress(&progress);
-    let ranking = sides.rank(&args.post, &relation, &options)?;
     let (queries, gallery) = (&sides.queries, sides.gallery());
-    let scores = Scores::of(&ranking, &config.metrics())?;
+    let keep_ranks = args.worst.is_some();
+    let (scores, ranking) =
+        sides.scores(&args.post, &relation, &config.metrics(), keep_ranks, &options)?;
     let seconds = start.elapsed().as_secs_f64();
 
     let (intervals, median) = intervals(args, &scores, &labels[0], seed)?;
     let groups = groups::measure(subject, args, &scores)?;
-    let worst = args.worst.map(|count| {
+    let worst = args.worst.zip(ranking.as_ref()).map(|(count, ranking)| {
         shown(printer, "worst queries", &silent, |options| {
-            worst_queries(queries, gallery, &relation, &ranking, count, options)
+            worst_queries(queries, gallery, &relation, ranking, count, options)
         })
     });
     let worst = worst.transpose()?;

@@ -4,7 +4,7 @@ use std::{path::Path, str::FromStr};
 
 use anyhow::bail;
 use crossbatch_retrieval::{
-    Embeddings, Error, Ignore, Options, Ranking, Relation, Vectors,
+    Embeddings, Error, Ignore, Metric, Options, Ranking, Relation, Scores, Vectors, measure,
     postprocess::{
         Expansion, KReciprocal, KReciprocalConfig, Pca, PcaConfig, augment_database, expand_queries,
     },
@@ -145,8 +145,25 @@ impl Sides {
         Ok(rows.take_vectors(self.queries.similarity())?)
     }
 
+    /// The scores of all queries, after a last step that re-ranks, if there is one; the ranks behind them where these are
+    /// wanted.
+    pub(super) fn scores(
+        &self,
+        steps: &[Step],
+        relation: &Relation<'_>,
+        metrics: &[Metric],
+        keep_ranks: bool,
+        options: &Options<'_>,
+    ) -> Result<(Scores, Option<Ranking>), Error> {
+        if !keep_ranks && !matches!(steps.last(), Some(Step::Rerank(_))) {
+            return Ok((measure(&self.queries, self.gallery(), relation, metrics, options)?, None));
+        }
+        let ranking = self.rank(steps, relation, options)?;
+        Ok((Scores::of(&ranking, metrics)?, Some(ranking)))
+    }
+
     /// The ranks of all positives, after a last step that re-ranks, if there is one.
-    pub(super) fn rank(
+    fn rank(
         &self,
         steps: &[Step],
         relation: &Relation<'_>,

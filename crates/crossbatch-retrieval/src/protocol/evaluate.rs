@@ -19,7 +19,7 @@ pub struct TrialMetrics {
 ///
 /// # Errors
 ///
-/// As [`rank`]; [`Error::NoQueries`] if there is no trial, or if no query of one has a positive.
+/// As [`rank`](crate::rank()); [`Error::NoQueries`] if there is no trial, or if no query of one has a positive.
 ///
 /// # Panics
 ///

@@ -304,6 +304,7 @@ fn schema() -> Vec<String> {
     full.images.std = Some([1.0; 3]);
     full.images.bgr = Some(false);
     full.images.white = Some(1.0);
+    full.images.cache_dir = Some("x".into());
     full.model.pooling = Some(crossbatch_models::Pooling::Average);
     full.model.weights = Some("x".into());
     full.memory.size = MemorySize::Count(0);

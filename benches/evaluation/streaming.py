@@ -1,6 +1,6 @@
 """A gallery larger than the memory that is allowed: how fast `crossbatch search` and `crossbatch eval` read it.
 
-usage: streaming.py PROGRAM [--threads 2] [--rows 4000000] [--queries 16,1000] [--budget 512MiB] [--rounds 3]
+usage: streaming.py PROGRAM [--threads 2] [--rows 4000000] [--queries 16,1000] [--budget 512MiB] [--rounds 3] [--folder DIR]
 
 PROGRAM is the built `crossbatch`. A file of random unit vectors x 128 is searched with and without a budget, and read by
 Python alone: from the page cache ("warm") and after the system was asked to forget the file ("cold"). Then one call of
@@ -64,13 +64,15 @@ def main():
     parser.add_argument("--own", type=int, default=250_000, help="rows of the file that `eval` searches with itself")
     parser.add_argument("--budget", default="512MiB")
     parser.add_argument("--rounds", type=int, default=3)
+    # Never the working directory: what a killed run leaves would lie among the sources.
+    parser.add_argument("--folder", help="where its files of 2 GB go, on a disk [default: the system's for temporary files]")
     args = parser.parse_args()
 
     def run(*parts):
         command = [args.program, *map(str, parts), "--threads", str(args.threads), "--format", "json", "--quiet"]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         gallery, query = Path(folder) / "gallery.npy", Path(folder) / "query.npy"
         write(gallery, args.rows, 0)
         size = gallery.stat().st_size / 1e9

@@ -16,6 +16,7 @@
 mod after;
 mod depthwise;
 mod direct;
+mod every;
 mod patches;
 mod planes;
 mod scratch;
@@ -55,7 +56,7 @@ fn forward_at(
         return winograd::forward(level, shape, input, weight, after);
     }
     if patches::fit(shape) {
-        return patches::forward(shape, input, weight, after);
+        return patches::forward(level, shape, input, weight, after);
     }
     direct::forward(level, shape, input, weight, after)
 }
@@ -147,7 +148,7 @@ fn input_gradient_at(
         return winograd::input_gradient(level, shape, gradient, weight);
     }
     if patches::fit(shape) {
-        return patches::input_gradient(shape, gradient, weight);
+        return patches::input_gradient(level, shape, gradient, weight);
     }
     direct::input_gradient(level, shape, gradient, weight)
 }
@@ -177,7 +178,7 @@ fn weight_gradient_at(
         return winograd::weight_gradient(level, shape, input, gradient);
     }
     if patches::fit(shape) {
-        return patches::weight_gradient(shape, input, gradient);
+        return patches::weight_gradient(level, shape, input, gradient);
     }
     direct::weight_gradient(level, shape, input, gradient)
 }

@@ -10,6 +10,7 @@
 
 use crate::lanes::{Level, for_level};
 use gemm::{Parallelism, gemm};
+use std::mem::MaybeUninit;
 
 /// How many partial sums [`dot_f64`] keeps. Part of its definition: another number is another rounding.
 const LANES: usize = 8;
@@ -250,6 +251,22 @@ impl Shared {
         Self { first: values.as_mut_ptr(), len: values.len() }
     }
 
+    /// The whole capacity of `values`, for tasks that write every element before anything reads it.
+    pub(crate) fn of_capacity(values: &mut Vec<f32>) -> Self {
+        Self { first: values.as_mut_ptr(), len: values.capacity() }
+    }
+
+    /// The `len` elements from `at` on, which may hold nothing yet.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) fn uninit<'a>(self, at: usize, len: usize) -> &'a mut [MaybeUninit<f32>] {
+        assert!(at + len <= self.len);
+        // SAFETY: inside the slice, and these elements belong to this task alone.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts_mut(self.first.add(at).cast(), len)
+        }
+    }
+
     /// Copies `values` to `at`.
     pub(crate) fn write(self, at: usize, values: &[f32]) {
         assert!(at + values.len() <= self.len);
@@ -266,24 +283,6 @@ impl Shared {
         // SAFETY: inside the slice, and these elements belong to this task alone.
         #[allow(unsafe_code)]
         change(unsafe { std::slice::from_raw_parts_mut(self.first.add(at), len) });
-    }
-
-    /// Writes `even[0], odd[0], even[1], …` to `at`; `even` may have one value more.
-    pub(crate) fn weave(self, at: usize, even: &[f32], odd: &[f32]) {
-        assert!(at + even.len() + odd.len() <= self.len);
-        assert!(even.len() == odd.len() || even.len() == odd.len() + 1);
-        // SAFETY: inside the slice, and these elements belong to this task alone.
-        #[allow(unsafe_code)]
-        unsafe {
-            let to = self.first.add(at);
-            for (pair, (even, odd)) in even.iter().zip(odd).enumerate() {
-                to.add(2 * pair).write(*even);
-                to.add(2 * pair + 1).write(*odd);
-            }
-            if even.len() > odd.len() {
-                to.add(2 * odd.len()).write(even[odd.len()]);
-            }
-        }
     }
 }
 

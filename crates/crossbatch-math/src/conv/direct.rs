@@ -142,7 +142,7 @@ fn group_weight_gradient(
                         let area = shape.input[0] * shape.input[1];
                         let (image_planes, rest) = prepared.split_at_mut(planes_len);
                         let skip = (image * shape.channels + input_skip) * area;
-                        planes.fill(&input[skip..][..group_channels * area], image_planes);
+                        planes.fill(level, &input[skip..][..group_channels * area], image_planes);
                         let filters = &gradient
                             [(image * shape.filters + gradient_skip) * positions..]
                             [..group_filters * positions];
@@ -331,6 +331,7 @@ fn multiply(
         scratch::with(Use::Planes, images * planes_len + strip::BEHIND, |laid| {
             for image in 0..images {
                 planes.fill(
+                    level,
                     &source[((first + image) * place.all_sources + place.sources.start)
                         * source_area..][..sources * source_area],
                     &mut laid[image * planes_len..][..planes_len],

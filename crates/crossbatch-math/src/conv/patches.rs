@@ -7,8 +7,10 @@
 //! that matrix. What is multiplied together depends on the shape alone, never on the number of threads.
 
 use super::after::After;
+use super::every;
 use super::scratch::{self, Use};
 use super::shape::ConvShape;
+use crate::lanes::Level;
 use crate::product::{Operand, Shared, multiply_into};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -47,6 +49,7 @@ struct Task {
 }
 
 struct Patches<'a> {
+    level: Level,
     shape: &'a ConvShape,
     output: [usize; 2],
     area: usize,
@@ -56,10 +59,11 @@ struct Patches<'a> {
 }
 
 impl<'a> Patches<'a> {
-    fn new(shape: &'a ConvShape) -> Self {
+    fn new(level: Level, shape: &'a ConvShape) -> Self {
         let output = shape.output();
         let taps = shape.kernel[0] * shape.kernel[1];
         Self {
+            level,
             shape,
             output,
             area: output[0] * output[1],
@@ -127,13 +131,7 @@ impl<'a> Patches<'a> {
                         line[inside.end..].fill(0.0);
                         let pixels = &source[row * self.shape.input[1] + first..];
                         let line = &mut line[inside];
-                        if step == 1 {
-                            line.copy_from_slice(&pixels[..line.len()]);
-                        } else {
-                            for (to, from) in line.iter_mut().zip(pixels.iter().step_by(step)) {
-                                *to = *from;
-                            }
-                        }
+                        every::take(self.level, pixels, step, line);
                     }
                 }
             }
@@ -225,12 +223,13 @@ impl<'a> Patches<'a> {
 }
 
 pub(super) fn forward(
+    level: Level,
     shape: &ConvShape,
     input: &[f32],
     weight: &[f32],
     after: After<'_>,
 ) -> Vec<f32> {
-    let patches = Patches::new(shape);
+    let patches = Patches::new(level, shape);
     let (filters, terms, area) = (shape.filters, patches.terms, patches.area);
     let mut result = vec![0.0; shape.output_len()];
     if result.is_empty() {
@@ -295,8 +294,13 @@ pub(super) fn forward(
     result
 }
 
-pub(super) fn input_gradient(shape: &ConvShape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
-    let patches = Patches::new(shape);
+pub(super) fn input_gradient(
+    level: Level,
+    shape: &ConvShape,
+    gradient: &[f32],
+    weight: &[f32],
+) -> Vec<f32> {
+    let patches = Patches::new(level, shape);
     let (filters, terms) = (shape.filters, patches.terms);
     let mut result = vec![0.0; shape.input_len()];
     if result.is_empty() || filters == 0 {
@@ -334,8 +338,13 @@ pub(super) fn input_gradient(shape: &ConvShape, gradient: &[f32], weight: &[f32]
     result
 }
 
-pub(super) fn weight_gradient(shape: &ConvShape, input: &[f32], gradient: &[f32]) -> Vec<f32> {
-    let patches = Patches::new(shape);
+pub(super) fn weight_gradient(
+    level: Level,
+    shape: &ConvShape,
+    input: &[f32],
+    gradient: &[f32],
+) -> Vec<f32> {
+    let patches = Patches::new(level, shape);
     let (filters, terms) = (shape.filters, patches.terms);
     let weights = shape.weight_len();
     if weights == 0 {

@@ -5,7 +5,9 @@
 //! matrix is built. A stride splits the image into one plane a residue, so that it costs no more than
 //! stride 1.
 
+use super::every;
 use super::shape::ConvShape;
+use crate::lanes::Level;
 
 /// Which source pixels a plane takes: row `r` is source row `r * step + origin`.
 #[derive(Clone, Copy, Debug)]
@@ -112,17 +114,6 @@ impl Planes {
         }
     }
 
-    /// Every second row and column, from `origin` on: four planes, those of even rows first, even columns before odd.
-    pub(super) fn halves(source: [usize; 2], origin: [isize; 2], plane: [usize; 2]) -> Self {
-        let samplings = (0..4)
-            .map(|half: isize| Sampling {
-                origin: [origin[0] + half / 2, origin[1] + half % 2],
-                step: [2, 2],
-            })
-            .collect();
-        Self { samplings, source, plane, output: plane, taps: Vec::new(), kernel_taps: Vec::new() }
-    }
-
     /// Elements of one plane.
     pub(super) fn plane_len(&self) -> usize {
         self.plane[0] * self.plane[1]
@@ -166,7 +157,7 @@ impl Planes {
     }
 
     /// Lays out one image: `source` holds whole channels, `planes` gets as many.
-    pub(super) fn fill(&self, source: &[f32], planes: &mut [f32]) {
+    pub(super) fn fill(&self, level: Level, source: &[f32], planes: &mut [f32]) {
         let [height, width] = self.source;
         let [rows, columns] = self.plane;
         let channel_len = self.channel_len();
@@ -193,14 +184,7 @@ impl Planes {
                     line[..inside.start].fill(0.0);
                     line[inside.end..].fill(0.0);
                     let line = &mut line[inside.clone()];
-                    if sampling.step[1] == 1 {
-                        line.copy_from_slice(&source[first..first + line.len()]);
-                    } else {
-                        let pixels = source[first..].iter().step_by(sampling.step[1]);
-                        for (to, from) in line.iter_mut().zip(pixels) {
-                            *to = *from;
-                        }
-                    }
+                    every::take(level, &source[first..], sampling.step[1], line);
                 }
             }
         }

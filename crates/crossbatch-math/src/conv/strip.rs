@@ -12,7 +12,7 @@ use super::planes::Planes;
 use super::scratch::{self, Use};
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
-use crate::lanes::{Level, Masked, Portable, WIDEST};
+use crate::lanes::{Level, Masked, Portable, WIDEST, prefetch};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -24,6 +24,9 @@ const TERMS: usize = 1024;
 
 /// Tiles that pass before the next weights, at least.
 const TILES: usize = 24;
+
+/// Taps whose weights are asked for ahead.
+const AHEAD: usize = 8;
 
 /// Vectors of filters in a tile at most.
 const MOST_VECTORS: usize = 2;
@@ -299,6 +302,7 @@ impl<const S: usize> Tile<'_, S> {
                     let mut values = [L::splat(0.0); V];
                     for vector in 0..V {
                         values[vector] = L::load(own.add(vector * block));
+                        prefetch(own.wrapping_add(vector * block + AHEAD * L::LANES), L::LANES);
                     }
                     for strip in 0..S {
                         for x in 0..W {

@@ -119,12 +119,20 @@ fn all_passes_agree_with_written_out_sums() {
         if shape.groups == 1 {
             let name = format!("patches {shape:?}");
             assert_eq!(
-                patches::forward(&shape, &input, &weight, After::default()),
+                patches::forward(Level::detect(), &shape, &input, &weight, After::default()),
                 output,
                 "{name}"
             );
-            assert_eq!(patches::input_gradient(&shape, &gradient, &weight), input_grad, "{name}");
-            assert_eq!(patches::weight_gradient(&shape, &input, &gradient), weight_grad, "{name}");
+            assert_eq!(
+                patches::input_gradient(Level::detect(), &shape, &gradient, &weight),
+                input_grad,
+                "{name}"
+            );
+            assert_eq!(
+                patches::weight_gradient(Level::detect(), &shape, &input, &gradient),
+                weight_grad,
+                "{name}"
+            );
         }
         let turnable = shape.padding[0].max(shape.padding[1]) <= 2 && shape.dilation == [1, 1];
         if shape.groups == 1 && shape.kernel == [3, 3] && shape.stride == [1, 1] && turnable {

@@ -6,19 +6,20 @@
 //! kernels is the transpose of it all, `Gᵀ (Σ (A y Aᵀ) ⊙ V) G`. The transforms multiply by ±1 and ½ alone, so errors
 //! stay as small as those of a plain sum. A pixel that is not finite spoils all outputs of the tiles that have it.
 //!
-//! Each of the 16 pixels of a vector of neighbouring tiles is one read from a plane of every second row and column.
+//! Each of the 16 pixels of a vector of neighbouring tiles is every second element of two vectors of a row; what lies in
+//! the padding is masked.
 
 // Loops by index over constant bounds are what the compiler unrolls into registers.
 #![allow(clippy::needless_range_loop)]
 
 use super::after::After;
-use super::planes::Planes;
 use super::scratch::{self, Use};
 use super::shape::ConvShape;
 use super::tile::{Job, Product};
-use crate::lanes::{Arithmetic, Level, WIDEST, for_lanes};
+use crate::lanes::{Arithmetic, Level, Masked, WIDEST, for_lanes};
 use crate::product::{Operand, Shared, multiply_into};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Elements of a transformed tile.
@@ -116,13 +117,52 @@ impl Tiles {
         POINTS * self.point_len(task) + WIDEST
     }
 
-    /// The even and odd rows and columns of the pixels under a task's tiles.
-    fn pixels(&self, shape: &ConvShape, task: &Task) -> Planes {
-        let origin = [
-            (2 * task.rows.start) as isize - shape.padding[0] as isize,
-            -(shape.padding[1] as isize),
-        ];
-        Planes::halves(shape.input, origin, [task.rows.len() + 1, self.grid[1] + 1])
+    /// The tiles of a task on planes of `size` whose first tile begins at `origin`, rows of the task aside.
+    fn over(&self, task: &Task, size: [usize; 2], origin: [isize; 2]) -> Grid {
+        let above = (2 * task.rows.start) as isize;
+        let origin = [origin[0] + above, origin[1]];
+        Grid { size, origin, tiles: [task.rows.len(), self.grid[1]] }
+    }
+}
+
+/// Tiles, two rows and columns apart, on a plane of pixels that is surrounded by zeros.
+#[derive(Clone, Copy)]
+struct Grid {
+    /// Rows and columns of the plane.
+    size: [usize; 2],
+    /// Row and column of the first tile's first pixel.
+    origin: [isize; 2],
+    /// Rows and columns of tiles.
+    tiles: [usize; 2],
+}
+
+impl Grid {
+    /// The vectors of tiles: row, first column, and where among all tiles it is.
+    fn vectors(self, lanes: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        let [rows, columns] = self.tiles;
+        (0..rows)
+            .flat_map(move |y| (0..columns).step_by(lanes).map(move |x| (y, x, y * columns + x)))
+    }
+
+    /// Elements from the first tile to the end of the last vector.
+    fn reach(self, lanes: usize) -> usize {
+        let [rows, columns] = self.tiles;
+        rows.saturating_sub(1) * columns + columns.next_multiple_of(lanes)
+    }
+
+    /// Where a vector begins that covers columns `column..` of row `row`, both counted from the origin, and which of its
+    /// elements lie on the plane.
+    #[inline(always)]
+    fn part(self, row: usize, column: usize, lanes: usize) -> (isize, u32) {
+        let (y, x) = (self.origin[0] + row as isize, self.origin[1] + column as isize);
+        let [height, width] = self.size.map(usize::cast_signed);
+        if y < 0 || y >= height {
+            return (0, 0);
+        }
+        let lanes = lanes as isize;
+        let (before, end) = ((-x).clamp(0, lanes), (width - x).clamp(0, lanes));
+        let below = |count: isize| (1u32 << count) - 1;
+        (y * width + x, below(end) & !below(before))
     }
 }
 
@@ -177,20 +217,19 @@ fn convolve(
     let most = shape.batch.div_ceil(rayon::current_num_threads());
     let near = NEAR / (POINTS * (channels + filters));
     let tasks = tiles.tasks(shape.batch, near.max(LEAST), most);
-    let mut result = vec![0.0; shape.output_len()];
-    let shared = Shared::new(&mut result);
+    let mut result = Vec::with_capacity(shape.output_len());
+    let shared = Shared::of_capacity(&mut result);
     tasks.into_par_iter().for_each(|task| {
-        let planes = tiles.pixels(shape, &task);
+        let origin = shape.padding.map(|padding| -padding.cast_signed());
+        let pixels_of = tiles.over(&task, shape.input, origin);
+        let outputs_of = tiles.over(&task, output, [0, 0]);
         let (count, point, plane) =
             (tiles.of_image(&task), tiles.point_len(&task), tiles.plane_len(&task));
-        scratch::with(Use::Planes, channels * plane + planes_len(&planes), |buffer| {
-            let (laid, pixels) = buffer.split_at_mut(channels * plane);
+        scratch::with(Use::Planes, channels * plane, |laid| {
             for (channel, laid) in laid.chunks_exact_mut(plane).enumerate() {
                 for (index, image) in task.images.clone().enumerate() {
                     let source = &input[(image * channels + channel) * input_area..][..input_area];
-                    lay(&planes, source, pixels);
-                    let laid = &mut laid[index * count..];
-                    transform_pixels(level, &planes, pixels, point, laid);
+                    transform_pixels(level, pixels_of, source, point, &mut laid[index * count..]);
                 }
             }
             let offsets: Vec<usize> = (0..channels).map(|channel| channel * plane).collect();
@@ -219,14 +258,13 @@ fn convolve(
                 }
                 let rows = 2 * task.rows.start..output[0].min(2 * task.rows.end);
                 let (skip, pixels) = (rows.start * output[1], rows.len() * output[1]);
-                let mut lines = vec![0.0; 4 * (count + WIDEST)];
                 for (filter, sums) in sums.chunks_exact(plane).enumerate() {
                     let bias = after.bias.map_or(0.0, |bias| bias[filter]);
                     for (index, image) in task.images.clone().enumerate() {
                         let sums = &sums[index * count..];
-                        transform_sums(level, sums, count, point, bias, &mut lines);
                         let at = (image * filters + filter) * area;
-                        write_pixels(&tiles, &task, &lines, output, shared, at);
+                        let to = shared.uninit(at, area);
+                        transform_sums(level, outputs_of, sums, point, bias, to);
                         let at = at + skip;
                         shared.change(at, pixels, |values| after.finish(at, values));
                     }
@@ -234,19 +272,12 @@ fn convolve(
             });
         });
     });
+    // SAFETY: the tiles of the tasks cover every pixel of every image and filter.
+    #[allow(unsafe_code)]
+    unsafe {
+        result.set_len(shape.output_len());
+    }
     result
-}
-
-/// Room for the pixels of a channel, and what vectors read behind them.
-fn planes_len(planes: &Planes) -> usize {
-    planes.channel_len() + 3 * WIDEST
-}
-
-/// Lays out a channel's pixels, with zeros behind.
-fn lay(planes: &Planes, source: &[f32], pixels: &mut [f32]) {
-    let (pixels, behind) = pixels.split_at_mut(planes.channel_len());
-    planes.fill(source, pixels);
-    behind.fill(0.0);
 }
 
 /// `G g Gᵀ` of every kernel, packed for the products of each point.
@@ -328,41 +359,36 @@ fn gather_kernel(points: [f32; POINTS]) -> [f32; 9] {
     result
 }
 
-/// `Bᵀ d B` of all tiles, each point `point` elements behind the last.
-fn transform_pixels(level: Level, planes: &Planes, pixels: &[f32], point: usize, out: &mut [f32]) {
-    let (width, half) = (planes.width(), planes.plane_len());
-    for_lanes!(level, pixels_body(pixels: &[f32], width: usize, half: usize, point: usize, out: &mut [f32]));
+/// `Bᵀ d B` of all tiles of 4 x 4 pixels, each point `point` elements behind the last.
+fn transform_pixels(level: Level, grid: Grid, source: &[f32], point: usize, out: &mut [f32]) {
+    for_lanes!(level, pixels_body(grid: Grid, source: &[f32], point: usize, out: &mut [f32]));
 }
 
 #[inline(always)]
 #[allow(unsafe_code)]
-fn pixels_body<L: Arithmetic>(
-    pixels: &[f32],
-    width: usize,
-    half: usize,
-    point: usize,
-    out: &mut [f32],
-) {
-    let (rows, columns) = (half / width - 1, width - 1);
-    let beyond = columns.next_multiple_of(L::LANES) - columns;
-    assert!(4 * half + beyond <= pixels.len());
-    assert!(rows * columns + beyond + (POINTS - 1) * point <= out.len());
+fn pixels_body<L: Masked>(grid: Grid, source: &[f32], point: usize, out: &mut [f32]) {
+    assert_eq!(source.len(), grid.size[0] * grid.size[1]);
+    assert!(grid.reach(L::LANES) + (POINTS - 1) * point <= out.len());
     // What a vector writes past the end of a row, the next row writes again.
-    let vectors = (0..rows).flat_map(|row| {
-        (0..columns).step_by(L::LANES).map(move |x| (row * width + x, row * columns + x))
-    });
-    for (from, to) in vectors {
-        // SAFETY: the farthest pixel is one row and one column on in the fourth plane, and the farthest result in
-        // the last point, both with the vector's rest behind the row, as checked above; the level was detected.
+    for (y, x, to) in grid.vectors(L::LANES) {
+        // SAFETY: `part` names elements of the source alone, all others are masked; the farthest result is the last
+        // vector of the last point, as checked above; the level was detected.
         unsafe {
+            let load = |row: usize, column: usize| {
+                let (at, mask) = grid.part(2 * y + row, 2 * x + column, L::LANES);
+                L::load_masked(source.as_ptr().wrapping_offset(at), mask)
+            };
+            let mut pixels = [[L::splat(0.0); 4]; 4];
+            for row in 0..4 {
+                for half in 0..2 {
+                    let (near, far) = (load(row, 2 * half), load(row, 2 * half + L::LANES));
+                    pixels[2 * half][row] = L::every_second(near, far, 0);
+                    pixels[2 * half + 1][row] = L::every_second(near, far, 1);
+                }
+            }
             let mut rows = [[L::splat(0.0); 4]; 4];
             for column in 0..4 {
-                let load = |row: usize| {
-                    let plane = row % 2 * 2 + column % 2;
-                    L::load(pixels.as_ptr().add(plane * half + from + row / 2 * width + column / 2))
-                };
-                let column_of = [load(0), load(1), load(2), load(3)];
-                let spread = spread_pixels(column_of);
+                let spread = spread_pixels(pixels[column]);
                 for row in 0..4 {
                     rows[row][column] = spread[row];
                 }
@@ -385,75 +411,53 @@ unsafe fn spread_pixels<L: Arithmetic>([a, b, c, d]: [L; 4]) -> [L; 4] {
     unsafe { [a.sub(c), b.add(c), c.sub(b), b.sub(d)] }
 }
 
-/// `Aᵀ m A` of `count` tiles: four lines, one for each of a tile's outputs.
+/// `Aᵀ m A` of all tiles: 2 x 2 pixels each, of the plane `out`.
 fn transform_sums(
     level: Level,
+    grid: Grid,
     sums: &[f32],
-    count: usize,
     point: usize,
     bias: f32,
-    lines: &mut [f32],
+    out: &mut [MaybeUninit<f32>],
 ) {
-    for_lanes!(level, sums_body(sums: &[f32], count: usize, point: usize, bias: f32, lines: &mut [f32]));
+    for_lanes!(level, sums_body(grid: Grid, sums: &[f32], point: usize, bias: f32, out: &mut [MaybeUninit<f32>]));
 }
 
 #[inline(always)]
 #[allow(unsafe_code)]
-fn sums_body<L: Arithmetic>(
+fn sums_body<L: Masked>(
+    grid: Grid,
     sums: &[f32],
-    count: usize,
     point: usize,
     bias: f32,
-    lines: &mut [f32],
+    out: &mut [MaybeUninit<f32>],
 ) {
-    let last = count.next_multiple_of(L::LANES);
-    let line = lines.len() / 4;
-    assert!(last <= line && last + (POINTS - 1) * point <= sums.len());
-    for first in (0..last).step_by(L::LANES) {
-        // SAFETY: all points and lines hold `last` elements, as checked above; the level was detected.
+    assert_eq!(out.len(), grid.size[0] * grid.size[1]);
+    assert!(grid.reach(L::LANES) + (POINTS - 1) * point <= sums.len());
+    for (y, x, from) in grid.vectors(L::LANES) {
+        // SAFETY: the last vector of the last point lies inside the sums, as checked above, and `part` names elements of
+        // the plane alone, all others are masked; the level was detected.
         unsafe {
+            let bias = L::splat(bias);
             let fold = |[a, b, c, d]: [L; 4]| [a.add(b).add(c), b.sub(c).sub(d)];
             let mut rows = [[L::splat(0.0); 4]; 2];
             for column in 0..4 {
                 let load =
-                    |row: usize| L::load(sums.as_ptr().add((row * 4 + column) * point + first));
+                    |row: usize| L::load(sums.as_ptr().add((row * 4 + column) * point + from));
                 let folded = fold([load(0), load(1), load(2), load(3)]);
                 for row in 0..2 {
                     rows[row][column] = folded[row];
                 }
             }
             for row in 0..2 {
-                let folded = fold(rows[row]);
-                for column in 0..2 {
-                    folded[column]
-                        .add(L::splat(bias))
-                        .store(lines.as_mut_ptr().add((row * 2 + column) * line + first));
+                let [even, odd] = fold(rows[row]);
+                let (near, far) = even.add(bias).interleave(odd.add(bias));
+                for (column, values) in [(0, near), (L::LANES, far)] {
+                    let (at, mask) = grid.part(2 * y + row, 2 * x + column, L::LANES);
+                    let to = out.as_mut_ptr().cast::<f32>().wrapping_offset(at);
+                    values.store_masked(to, mask);
                 }
             }
-        }
-    }
-}
-
-/// Weaves the four lines into rows of pixels of the image at `at`.
-fn write_pixels(
-    tiles: &Tiles,
-    task: &Task,
-    lines: &[f32],
-    [height, width]: [usize; 2],
-    result: Shared,
-    at: usize,
-) {
-    let line = lines.len() / 4;
-    let pairs = width / 2;
-    for (y, tile_row) in task.rows.clone().enumerate() {
-        for half in 0..2 {
-            let row = 2 * tile_row + half;
-            if row >= height {
-                continue;
-            }
-            let even = &lines[2 * half * line + y * tiles.grid[1]..][..pairs + width % 2];
-            let odd = &lines[(2 * half + 1) * line + y * tiles.grid[1]..][..pairs];
-            result.weave(at + row * width, even, odd);
         }
     }
 }
@@ -474,30 +478,25 @@ pub(super) fn weight_gradient(
     let mut result = vec![0.0; shape.weight_len()];
     scratch::with(Use::Sums, POINTS * filters * channels, |sums| {
         for (index, task) in tasks.iter().enumerate() {
-            let pixels_of = tiles.pixels(shape, task);
-            let origin = [(2 * task.rows.start) as isize, 0];
-            let outputs_of = Planes::halves(output, origin, [task.rows.len(), tiles.grid[1]]);
+            let origin = shape.padding.map(|padding| -padding.cast_signed());
+            let pixels_of = tiles.over(task, shape.input, origin);
+            let outputs_of = tiles.over(task, output, [0, 0]);
             let (count, point, plane) =
                 (tiles.of_image(task), tiles.point_len(task), tiles.plane_len(task));
             scratch::with(Use::Group, (channels + filters) * plane, |laid| {
                 laid.par_chunks_exact_mut(plane).enumerate().for_each(|(index, laid)| {
-                    let planes = if index < channels { &pixels_of } else { &outputs_of };
-                    scratch::with(Use::Planes, planes_len(planes), |pixels| {
-                        for (place, image) in task.images.clone().enumerate() {
-                            let laid = &mut laid[place * count..];
-                            if index < channels {
-                                let source =
-                                    &input[(image * channels + index) * input_area..][..input_area];
-                                lay(planes, source, pixels);
-                                transform_pixels(level, planes, pixels, point, laid);
-                            } else {
-                                let source = &gradient
-                                    [(image * filters + index - channels) * area..][..area];
-                                lay(planes, source, pixels);
-                                transform_outputs(level, planes, pixels, count, point, laid);
-                            }
+                    for (place, image) in task.images.clone().enumerate() {
+                        let laid = &mut laid[place * count..];
+                        if index < channels {
+                            let source =
+                                &input[(image * channels + index) * input_area..][..input_area];
+                            transform_pixels(level, pixels_of, source, point, laid);
+                        } else {
+                            let source =
+                                &gradient[(image * filters + index - channels) * area..][..area];
+                            transform_outputs(level, outputs_of, source, point, laid);
                         }
-                    });
+                    }
                 });
                 let (pixels, outputs) = laid.split_at(channels * plane);
                 let columns = count * task.images.len();
@@ -526,41 +525,36 @@ pub(super) fn weight_gradient(
     result
 }
 
-/// `A y Aᵀ` of `count` tiles of 2 x 2 outputs, each point `point` elements behind the last.
-fn transform_outputs(
-    level: Level,
-    planes: &Planes,
-    values: &[f32],
-    count: usize,
-    point: usize,
-    out: &mut [f32],
-) {
-    let half = planes.plane_len();
-    for_lanes!(level, outputs_body(values: &[f32], half: usize, count: usize, point: usize, out: &mut [f32]));
+/// `A y Aᵀ` of all tiles of 2 x 2 outputs, each point `point` elements behind the last.
+fn transform_outputs(level: Level, grid: Grid, source: &[f32], point: usize, out: &mut [f32]) {
+    for_lanes!(level, outputs_body(grid: Grid, source: &[f32], point: usize, out: &mut [f32]));
 }
 
 #[inline(always)]
 #[allow(unsafe_code)]
-fn outputs_body<L: Arithmetic>(
-    values: &[f32],
-    half: usize,
-    count: usize,
-    point: usize,
-    out: &mut [f32],
-) {
-    let last = count.next_multiple_of(L::LANES);
-    assert!(last + 3 * half <= values.len() && last + (POINTS - 1) * point <= out.len());
-    for first in (0..last).step_by(L::LANES) {
-        // SAFETY: all planes and points hold `last` elements, as checked above; the level was detected.
+fn outputs_body<L: Masked>(grid: Grid, source: &[f32], point: usize, out: &mut [f32]) {
+    assert_eq!(source.len(), grid.size[0] * grid.size[1]);
+    assert!(grid.reach(L::LANES) + (POINTS - 1) * point <= out.len());
+    // What a vector writes past the end of a row, the next row writes again.
+    for (y, x, to) in grid.vectors(L::LANES) {
+        // SAFETY: as for the pixels.
         unsafe {
             let spread = |[a, b]: [L; 2]| [a, a.add(b), a.sub(b), L::splat(0.0).sub(b)];
-            let load = |plane: usize| L::load(values.as_ptr().add(plane * half + first));
-            let left = spread([load(0), load(2)]);
-            let right = spread([load(1), load(3)]);
+            let load = |row: usize, column: usize| {
+                let (at, mask) = grid.part(2 * y + row, 2 * x + column, L::LANES);
+                L::load_masked(source.as_ptr().wrapping_offset(at), mask)
+            };
+            let mut outputs = [[L::splat(0.0); 2]; 2];
+            for row in 0..2 {
+                let (near, far) = (load(row, 0), load(row, L::LANES));
+                outputs[0][row] = L::every_second(near, far, 0);
+                outputs[1][row] = L::every_second(near, far, 1);
+            }
+            let (left, right) = (spread(outputs[0]), spread(outputs[1]));
             for row in 0..4 {
                 let values = spread([left[row], right[row]]);
                 for column in 0..4 {
-                    values[column].store(out.as_mut_ptr().add((row * 4 + column) * point + first));
+                    values[column].store(out.as_mut_ptr().add((row * 4 + column) * point + to));
                 }
             }
         }

@@ -111,7 +111,7 @@ pub(super) fn weight_gradient(
                 for image in 0..shape.batch {
                     let from = image * shape.channels + channel;
                     planes
-                        .fill(&input[from * area..][..area], &mut laid[..planes.channel_len()]);
+                        .fill(level, &input[from * area..][..area], &mut laid[..planes.channel_len()]);
                     let own = &gradient[from * rows * columns..][..rows * columns];
                     for (line, row) in
                         flat.chunks_mut(planes.width()).zip(own.chunks_exact(columns))
@@ -147,7 +147,7 @@ fn convolve(
     let len = used.next_multiple_of(WIDEST);
     let laid_len = planes.channel_len();
     scratch::with(Use::Planes, laid_len + 2 * WIDEST, |laid| {
-        planes.fill(source, &mut laid[..laid_len]);
+        planes.fill(level, source, &mut laid[..laid_len]);
         laid[laid_len..].fill(0.0);
         scratch::with(Use::Result, len, |flat| {
             let (laid, taps, out) = (&*laid, planes.taps.as_slice(), &mut *flat);

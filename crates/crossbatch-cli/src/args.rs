@@ -16,7 +16,7 @@ use crate::{
 ///
 /// `crossbatch train` alone trains on built-in data in a few minutes and shows what a memory gives.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "crossbatch", version, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -257,7 +257,6 @@ impl Shared {
     }
 
     /// The `len` elements from `at` on, which may hold nothing yet.
-    #[allow(clippy::mut_from_ref)]
     pub(crate) fn uninit<'a>(self, at: usize, len: usize) -> &'a mut [MaybeUninit<f32>] {
         assert!(at + len <= self.len);
         // SAFETY: inside the slice, and these elements belong to this task alone.

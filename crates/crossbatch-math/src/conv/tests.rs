@@ -116,23 +116,14 @@ fn all_passes_agree_with_written_out_sums() {
             bias_grad[at / output_area % shape.filters] += value;
         }
         assert_eq!(bias_gradient(&shape, &gradient), bias_grad, "{shape:?}");
-        if shape.groups == 1 {
-            let name = format!("patches {shape:?}");
-            assert_eq!(
-                patches::forward(Level::detect(), &shape, &input, &weight, After::default()),
-                output,
-                "{name}"
-            );
-            assert_eq!(
-                patches::input_gradient(Level::detect(), &shape, &gradient, &weight),
-                input_grad,
-                "{name}"
-            );
-            assert_eq!(
-                patches::weight_gradient(Level::detect(), &shape, &input, &gradient),
-                weight_grad,
-                "{name}"
-            );
+        for level in Level::supported().into_iter().filter(|_| shape.groups == 1) {
+            let name = format!("patches {level:?} {shape:?}");
+            let found = patches::forward(level, &shape, &input, &weight, After::default());
+            assert_eq!(found, output, "{name}");
+            let found = patches::input_gradient(level, &shape, &gradient, &weight);
+            assert_eq!(found, input_grad, "{name}");
+            let found = patches::weight_gradient(level, &shape, &input, &gradient);
+            assert_eq!(found, weight_grad, "{name}");
         }
         let turnable = shape.padding[0].max(shape.padding[1]) <= 2 && shape.dilation == [1, 1];
         if shape.groups == 1 && shape.kernel == [3, 3] && shape.stride == [1, 1] && turnable {
@@ -164,6 +155,45 @@ fn all_passes_agree_with_written_out_sums() {
             assert_eq!(input_gradient_at(level, &shape, &gradient, &weight), input_grad, "{name}");
             assert_eq!(weight_gradient_at(level, &shape, &input, &gradient), weight_grad, "{name}");
         }
+    }
+}
+
+/// Images that are computed in bands, in both directions, with several vectors of tiles in a row.
+#[test]
+fn winograd_on_large_images_agrees_with_written_out_sums() {
+    let shape = ConvShape {
+        batch: 1,
+        channels: 32,
+        filters: 32,
+        input: [129, 131],
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [1, 1],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let input = values(shape.input_len(), 1);
+    let weight = values(shape.weight_len(), 2);
+    let gradient = values(shape.output_len(), 3);
+    let bias: Vec<f32> = (0..shape.filters).map(|filter| filter as f32 * 16.0).collect();
+    let area: usize = shape.output().iter().product();
+    let mut output: Vec<f32> =
+        (0..shape.output_len()).map(|at| bias[at / area % shape.filters]).collect();
+    let mut input_grad = vec![0.0; shape.input_len()];
+    let mut weight_grad = vec![0.0; shape.weight_len()];
+    naive(&shape, |o, i, w| {
+        output[o] += input[i] * weight[w];
+        input_grad[i] += gradient[o] * weight[w];
+        weight_grad[w] += gradient[o] * input[i];
+    });
+    for level in Level::supported() {
+        // Not `assert_eq`, which would print half a million numbers.
+        let found = winograd::forward(level, &shape, &input, &weight, After::bias(Some(&bias)));
+        assert!(found == output, "{level:?} forward");
+        let found = winograd::input_gradient(level, &shape, &gradient, &weight);
+        assert!(found == input_grad, "{level:?} gradient of the input");
+        let found = winograd::weight_gradient(level, &shape, &input, &gradient);
+        assert!(found == weight_grad, "{level:?} gradient of the weights");
     }
 }
 

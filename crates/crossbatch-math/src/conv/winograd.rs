@@ -222,7 +222,14 @@ fn convolve(
     tasks.into_par_iter().for_each(|task| {
         let origin = shape.padding.map(|padding| -padding.cast_signed());
         let pixels_of = tiles.over(&task, shape.input, origin);
-        let outputs_of = tiles.over(&task, output, [0, 0]);
+        // A task's own rows of the output, which it shares with no other.
+        let rows = 2 * task.rows.start..output[0].min(2 * task.rows.end);
+        let (skip, pixels) = (rows.start * output[1], rows.len() * output[1]);
+        let outputs_of = Grid {
+            size: [rows.len(), output[1]],
+            origin: [0, 0],
+            tiles: [task.rows.len(), tiles.grid[1]],
+        };
         let (count, point, plane) =
             (tiles.of_image(&task), tiles.point_len(&task), tiles.plane_len(&task));
         scratch::with(Use::Planes, channels * plane, |laid| {
@@ -256,16 +263,13 @@ fn convolve(
                         product.run(level, sums.as_mut_ptr().add(index * point));
                     }
                 }
-                let rows = 2 * task.rows.start..output[0].min(2 * task.rows.end);
-                let (skip, pixels) = (rows.start * output[1], rows.len() * output[1]);
                 for (filter, sums) in sums.chunks_exact(plane).enumerate() {
                     let bias = after.bias.map_or(0.0, |bias| bias[filter]);
                     for (index, image) in task.images.clone().enumerate() {
                         let sums = &sums[index * count..];
-                        let at = (image * filters + filter) * area;
-                        let to = shared.uninit(at, area);
+                        let at = (image * filters + filter) * area + skip;
+                        let to = shared.uninit(at, pixels);
                         transform_sums(level, outputs_of, sums, point, bias, to);
-                        let at = at + skip;
                         shared.change(at, pixels, |values| after.finish(at, values));
                     }
                 }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `depthwise` | one channel and one filter a group |
 //! | `winograd` | 3x3 kernels, stride 1, 32 channels and filters or more, outputs that tiles of 2x2 fill well; forward in training up to 256 channels |
-//! | `patches` | kernels that do not overlap (those of one pixel too) on more than 64 output pixels, very short sums: `gemm` on a patch matrix, or on the image itself where that is the same |
+//! | `patches` | kernels that do not overlap (those of one pixel too), on more than 64 output pixels with AVX-512 or to the weights, and very short sums: products with a patch matrix, or with the image itself where that is the same |
 //! | `direct` | all others. Every pass copies an image once with its padding, and the inner loops keep a tile of results in registers while they read that copy at one offset a tap |
 //!
 //! Every element is summed in an order that depends on the shapes only, so results are the same to the
@@ -23,6 +23,7 @@ mod scratch;
 mod shape;
 mod strip;
 mod tile;
+mod weights;
 mod winograd;
 
 use crate::batch_norm::{BatchNormShape, Normalisation};
@@ -55,7 +56,7 @@ fn forward_at(
     if winograd::fit_training(shape) {
         return winograd::forward(level, shape, input, weight, after);
     }
-    if patches::fit(shape) {
+    if patches::fit(level, shape) {
         return patches::forward(level, shape, input, weight, after);
     }
     direct::forward(level, shape, input, weight, after)
@@ -147,7 +148,7 @@ fn input_gradient_at(
     if winograd::fit(shape) {
         return winograd::input_gradient(level, shape, gradient, weight);
     }
-    if patches::fit(shape) {
+    if patches::fit(level, shape) {
         return patches::input_gradient(level, shape, gradient, weight);
     }
     direct::input_gradient(level, shape, gradient, weight)
@@ -177,7 +178,7 @@ fn weight_gradient_at(
     if winograd::fit(shape) {
         return winograd::weight_gradient(level, shape, input, gradient);
     }
-    if patches::fit(shape) {
+    if patches::fit_weights(shape) {
         return patches::weight_gradient(level, shape, input, gradient);
     }
     direct::weight_gradient(level, shape, input, gradient)

@@ -60,7 +60,9 @@ impl Level {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => 8,
-            _ => 4,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 6,
+            Self::Portable => 4,
         }
     }
 }
@@ -254,6 +256,35 @@ mod x86 {
         unsafe fn add_product(self, a: Self, b: Self) -> Self {
             // SAFETY: the caller vouches for FMA.
             Self(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+            // SAFETY: the caller vouches for AVX and both squares.
+            unsafe {
+                // Pairs of rows, then fours: fours[4 k + j] holds columns j and 4 + j of rows 4 k.. in its halves.
+                let mut pairs = [_mm256_setzero_ps(); 8];
+                for pair in 0..4 {
+                    let above = _mm256_loadu_ps(from.add(2 * pair * from_stride));
+                    let below = _mm256_loadu_ps(from.add((2 * pair + 1) * from_stride));
+                    pairs[2 * pair] = _mm256_unpacklo_ps(above, below);
+                    pairs[2 * pair + 1] = _mm256_unpackhi_ps(above, below);
+                }
+                let mut fours = [_mm256_setzero_ps(); 8];
+                for k in 0..2 {
+                    for high in 0..2 {
+                        let (above, below) = (pairs[4 * k + high], pairs[4 * k + 2 + high]);
+                        fours[4 * k + 2 * high] = _mm256_shuffle_ps::<0b01_00_01_00>(above, below);
+                        fours[4 * k + 2 * high + 1] =
+                            _mm256_shuffle_ps::<0b11_10_11_10>(above, below);
+                    }
+                }
+                for j in 0..4 {
+                    let near = _mm256_permute2f128_ps::<0x20>(fours[j], fours[4 + j]);
+                    let far = _mm256_permute2f128_ps::<0x31>(fours[j], fours[4 + j]);
+                    _mm256_storeu_ps(to.add(j * to_stride), near);
+                    _mm256_storeu_ps(to.add((4 + j) * to_stride), far);
+                }
+            }
         }
     }
 

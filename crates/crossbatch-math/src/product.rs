@@ -215,15 +215,6 @@ impl<'a> Operand<'a> {
         Self { values, row, column }
     }
 
-    /// The same strides, from a later element on.
-    pub(crate) fn from(self, first: usize) -> Self {
-        Self { values: &self.values[first..], ..self }
-    }
-
-    pub(crate) fn transposed(self) -> Self {
-        Self { values: self.values, row: self.column, column: self.row }
-    }
-
     /// Panics unless a matrix of this size lies inside.
     fn check(&self, rows: usize, columns: usize) {
         let last = (rows - 1) * self.row + (columns - 1) * self.column;

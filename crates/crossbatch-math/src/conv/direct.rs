@@ -6,7 +6,8 @@ use super::scratch::{self, Use};
 use super::shape::{ConvShape, Residue};
 use super::strip::{self, StripProduct, Strips};
 use super::tile::{GradientTile, GradientWork};
-use crate::lanes::{self, Lanes, Level};
+use super::weights::{Weights, transpose};
+use crate::lanes::Level;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -32,7 +33,7 @@ pub(super) fn forward(
     for group in 0..shape.groups {
         let weight = &weight[shape.group_weights(group)];
         let weights = Weights { values: weight, result: channels * taps, source: taps };
-        let weights = weights.pack(level, filters, channels, &planes.kernel_taps);
+        let weights = weights.pack(level, level.lanes(), filters, channels, &planes.kernel_taps);
         let place = Place {
             batch: shape.batch,
             all_sources: shape.channels,
@@ -62,7 +63,8 @@ pub(super) fn input_gradient(
         for group in 0..shape.groups {
             let weight = &weight[shape.group_weights(group)];
             let weights = Weights { values: weight, result: taps, source: channels * taps };
-            let weights = weights.pack(level, channels, filters, &planes.kernel_taps);
+            let weights =
+                weights.pack(level, level.lanes(), channels, filters, &planes.kernel_taps);
             let place = Place {
                 batch: shape.batch,
                 all_sources: shape.filters,
@@ -151,8 +153,8 @@ fn group_weight_gradient(
                         {
                             let from = index * block;
                             let to = group_filters.min(from + block);
-                            let rows = &filters[from * positions..to * positions];
-                            transpose(level, rows, positions, block, block_out);
+                            let rows = &filters[from * positions..];
+                            transpose(level, rows, to - from, positions, block, block_out);
                         }
                     },
                 );
@@ -213,55 +215,6 @@ struct Place {
     step: [usize; 2],
 }
 
-/// Where the weight of a result, a source and a tap lies.
-struct Weights<'a> {
-    values: &'a [f32],
-    /// Distance of a result's weights from its predecessor's.
-    result: usize,
-    /// Distance of a source's weights from its predecessor's.
-    source: usize,
-}
-
-impl Weights<'_> {
-    /// Weights by block of a vector of results, then source, then tap, then result; missing results of the last block are
-    /// zero.
-    fn pack(&self, level: Level, results: usize, sources: usize, taps: &[usize]) -> Vec<f32> {
-        let block = level.lanes();
-        let terms = sources * taps.len();
-        let mut packed = vec![0.0; results.next_multiple_of(block) * terms];
-        if terms == 0 {
-            return packed;
-        }
-        // Weights that already lie in this order, but for results and terms, are a matrix to transpose.
-        let in_order = taps.iter().enumerate().all(|(at, tap)| at == *tap)
-            && self.source == taps.len()
-            && self.result == terms;
-        packed
-            .par_chunks_exact_mut(block * terms)
-            .with_min_len((16 * 1024 / (block * terms)).max(1))
-            .enumerate()
-            .for_each(|(index, packed)| {
-                let first = index * block;
-                let count = block.min(results - first);
-                if in_order {
-                    let rows = &self.values[first * terms..][..count * terms];
-                    transpose(level, rows, terms, block, packed);
-                    return;
-                }
-                let by_source = packed.chunks_exact_mut(block * taps.len());
-                for (source, packed) in by_source.enumerate() {
-                    let values = &self.values[first * self.result + source * self.source..];
-                    for (tap, packed) in taps.iter().zip(packed.chunks_exact_mut(block)) {
-                        for (lane, slot) in packed[..count].iter_mut().enumerate() {
-                            *slot = values[lane * self.result + tap];
-                        }
-                    }
-                }
-            });
-        packed
-    }
-}
-
 /// A pointer that tasks share; each writes elements of its own.
 #[derive(Clone, Copy)]
 struct Shared(*mut f32);
@@ -306,7 +259,7 @@ fn multiply(
     // Neither the images of a task nor its filters change any sum, so they may follow the threads: each gets as many tasks
     // as the others, two at least.
     let threads = rayon::current_num_threads();
-    let images = (CHUNK / planes_len.max(1)).max(strip::least_images(planes));
+    let images = (CHUNK / planes_len.max(1)).max(strip::least_images(level, planes));
     let chunks = (place.batch / images / threads * threads).max(2 * threads);
     let images = place.batch.div_ceil(chunks);
     let chunks = place.batch.div_ceil(images);
@@ -347,7 +300,7 @@ fn multiply(
                 weights,
                 bias: after.bias.map(|bias| &bias[place.results.clone()]),
                 filters: filters.clone(),
-                strips: &Strips::new(planes, images, planes_len, image_len),
+                strips: &Strips::new(level, planes, images, planes_len, image_len),
                 filter_stride: grid,
             };
             if dense {
@@ -402,35 +355,4 @@ fn finish(mut result: Vec<f32>, len: usize) -> Vec<f32> {
     // SAFETY: the grids of `multiply` cover every pixel of every image and filter.
     unsafe { result.set_len(len) };
     result
-}
-
-/// Turns rows of `positions` into one block of `block` values a position, zero beyond the rows.
-fn transpose(level: Level, rows: &[f32], positions: usize, block: usize, out: &mut [f32]) {
-    #[inline(always)]
-    fn body<L: Lanes>(rows: &[f32], positions: usize, block: usize, out: &mut [f32]) {
-        let count = rows.len() / positions;
-        assert!(rows.len() == count * positions && count <= block);
-        assert_eq!(out.len(), block * positions);
-        for first in (0..block).step_by(L::LANES) {
-            for start in (0..positions).step_by(L::LANES) {
-                if first + L::LANES <= count && start + L::LANES <= positions {
-                    // SAFETY: both squares lie inside, as checked above; the level was detected.
-                    #[allow(unsafe_code)]
-                    unsafe {
-                        let from = rows.as_ptr().add(first * positions + start);
-                        let to = out.as_mut_ptr().add(start * block + first);
-                        L::transpose(from, positions, to, block);
-                    }
-                    continue;
-                }
-                for position in start..positions.min(start + L::LANES) {
-                    for row in first..block.min(first + L::LANES) {
-                        out[position * block + row] =
-                            if row < count { rows[row * positions + position] } else { 0.0 };
-                    }
-                }
-            }
-        }
-    }
-    lanes::for_lanes!(level, body(rows: &[f32], positions: usize, block: usize, out: &mut [f32]));
 }

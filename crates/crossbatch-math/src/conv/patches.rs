@@ -10,6 +10,8 @@ use super::after::After;
 use super::every;
 use super::scratch::{self, Use};
 use super::shape::ConvShape;
+use super::tile::{Job, Product};
+use super::weights::Weights;
 use crate::lanes::Level;
 use crate::product::{Operand, Shared, multiply_into};
 use rayon::prelude::*;
@@ -30,15 +32,28 @@ const FEW_PIXELS: usize = 64;
 /// Terms that are too few to fill the tiles of the direct path.
 const FEW_TERMS: usize = 16;
 
-/// Whether this is the better path: every pixel is in one patch, but not of images so small that many make one matrix, or
-/// sums are very short.
-pub(super) fn fit(shape: &ConvShape) -> bool {
+/// Whether this is the better path forward and to the input: every pixel is in one patch, or sums are very short. With 32
+/// registers the direct path is better where images are so small that many make one matrix.
+pub(super) fn fit(level: Level, shape: &ConvShape) -> bool {
+    let few = match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => FEW_PIXELS,
+        _ => 0,
+    };
+    fit_above(few, shape)
+}
+
+/// As [`fit`], to the weights.
+pub(super) fn fit_weights(shape: &ConvShape) -> bool {
+    fit_above(FEW_PIXELS, shape)
+}
+
+fn fit_above(few: usize, shape: &ConvShape) -> bool {
     let [rows, columns] = shape.output();
     let apart =
         (0..2).all(|axis| shape.dilation[axis] == 1 && shape.kernel[axis] <= shape.stride[axis]);
     let taps = shape.kernel[0] * shape.kernel[1];
-    shape.groups == 1
-        && (apart && rows * columns > FEW_PIXELS || shape.channels * taps <= FEW_TERMS)
+    shape.groups == 1 && (apart && rows * columns > few || shape.channels * taps <= FEW_TERMS)
 }
 
 /// A patch matrix: some images, and some output rows of each (all of them if there is more than one image).
@@ -73,8 +88,11 @@ impl<'a> Patches<'a> {
         }
     }
 
-    /// Images of one patch matrix.
+    /// Images of one patch matrix: one that needs no copy, or a good number of columns.
     fn images(&self) -> usize {
+        if self.in_place() && self.area >= 2 * self.level.lanes() {
+            return 1;
+        }
         (COLUMNS / self.area).clamp(1, self.shape.batch.div_ceil(2).max(1))
     }
 
@@ -111,11 +129,19 @@ impl<'a> Patches<'a> {
         shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0, 0]
     }
 
-    /// Writes the patches of `channels` to `out`, a row a term.
-    fn gather(&self, task: &Task, channels: Range<usize>, input: &[f32], out: &mut [f32]) {
-        let columns = self.columns(task);
+    /// Writes the patches of `channels` to `out`, a row of `columns` a term.
+    fn gather(
+        &self,
+        task: &Task,
+        channels: Range<usize>,
+        input: &[f32],
+        columns: usize,
+        out: &mut [f32],
+    ) {
         for (channel, out) in channels.zip(out.chunks_exact_mut(self.taps * columns)) {
             for (tap, out) in out.chunks_exact_mut(columns).enumerate() {
+                let (out, unused) = out.split_at_mut(self.columns(task));
+                unused.fill(0.0);
                 let mut lines = out.chunks_exact_mut(self.output[1]);
                 for image in task.images.clone() {
                     let source = &input
@@ -138,9 +164,8 @@ impl<'a> Patches<'a> {
         }
     }
 
-    /// Adds a patch matrix to the pixels it stands for; `result` begins with the task's first image.
-    fn scatter(&self, task: &Task, patches: &[f32], result: &mut [f32]) {
-        let columns = self.columns(task);
+    /// Adds a patch matrix with rows of `columns` to the pixels it stands for; `result` begins with the task's first image.
+    fn scatter(&self, task: &Task, patches: &[f32], columns: usize, result: &mut [f32]) {
         for (term, patches) in patches.chunks_exact(columns).enumerate() {
             let (channel, tap) = (term / self.taps, term % self.taps);
             let mut lines = patches.chunks_exact(self.output[1]);
@@ -188,20 +213,23 @@ impl<'a> Patches<'a> {
         x * shape.stride[1] + tap % shape.kernel[1] * shape.dilation[1] - shape.padding[1]
     }
 
-    /// Copies `[image, filter, position]` to `[filter, image, position]`.
-    fn by_filter(&self, task: &Task, gradient: &[f32], out: &mut [f32]) {
-        let (filters, area) = (self.shape.filters, self.area);
-        for (filter, out) in out.chunks_exact_mut(task.images.len() * area).enumerate() {
-            for (image, out) in task.images.clone().zip(out.chunks_exact_mut(area)) {
-                out.copy_from_slice(&gradient[(image * filters + filter) * area..][..area]);
-            }
-        }
+    /// Columns of a task's matrix, a vector at least: what is more is zero.
+    fn least(&self, task: &Task) -> usize {
+        self.columns(task).max(self.level.lanes())
     }
 
-    /// The part of a gradient that belongs to a task of one image.
-    fn rows_of<'g>(&self, task: &Task, planes: usize, values: &'g [f32]) -> Operand<'g> {
-        let from = task.images.start * planes * self.area + task.rows.start * self.output[1];
-        Operand::new(&values[from..], self.area, 1)
+    /// Runs `body` with the patches of a task, a row a term.
+    fn with_patches<R>(&self, task: &Task, input: &[f32], body: impl FnOnce(Matrix<'_>) -> R) -> R {
+        let columns = self.least(task);
+        if self.in_place() && task.images.len() == 1 && columns == self.columns(task) {
+            let skip = task.rows.start * self.output[1];
+            let from = task.images.start * self.shape.channels * self.area + skip;
+            return body(Matrix { values: &input[from..], stride: self.area, columns });
+        }
+        scratch::with(Use::Planes, self.terms * columns, |laid| {
+            self.gather(task, 0..self.shape.channels, input, columns, laid);
+            body(Matrix { values: laid, stride: columns, columns })
+        })
     }
 
     /// Runs `body` with the output's gradient of a task, a row a filter.
@@ -209,17 +237,89 @@ impl<'a> Patches<'a> {
         &self,
         task: &Task,
         gradient: &[f32],
-        body: impl FnOnce(Operand<'_>) -> R,
+        body: impl FnOnce(Matrix<'_>) -> R,
     ) -> R {
-        if task.images.len() == 1 {
-            return body(self.rows_of(task, self.shape.filters, gradient));
+        let (filters, area, columns) = (self.shape.filters, self.area, self.least(task));
+        let skip = task.rows.start * self.output[1];
+        if task.images.len() == 1 && columns == self.columns(task) {
+            let values = &gradient[task.images.start * filters * area + skip..];
+            return body(Matrix { values, stride: area, columns });
         }
-        let columns = self.columns(task);
-        scratch::with(Use::Result, self.shape.filters * columns, |laid| {
-            self.by_filter(task, gradient, laid);
-            body(Operand::new(laid, columns, 1))
+        let part = task.rows.len() * self.output[1];
+        scratch::with(Use::Result, filters * columns, |laid| {
+            for (filter, row) in laid.chunks_exact_mut(columns).enumerate() {
+                let (used, unused) = row.split_at_mut(self.columns(task));
+                unused.fill(0.0);
+                for (image, out) in task.images.clone().zip(used.chunks_exact_mut(part)) {
+                    let from = (image * filters + filter) * area + skip;
+                    out.copy_from_slice(&gradient[from..][..part]);
+                }
+            }
+            body(Matrix { values: laid, stride: columns, columns })
         })
     }
+}
+
+/// A matrix inside a slice that begins with its first element.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    values: &'a [f32],
+    /// Distance of a row from its predecessor.
+    stride: usize,
+    /// Elements of a row, at least a vector.
+    columns: usize,
+}
+
+/// The left side of a product: weights that are packed for the tiles.
+struct Packed {
+    level: Level,
+    weights: Vec<f32>,
+    results: usize,
+    terms: usize,
+}
+
+impl Packed {
+    fn new(level: Level, weights: &Weights<'_>, results: usize, terms: usize) -> Self {
+        let weights = weights.pack(level, level.filters(), results, terms, &[0]);
+        Self { level, weights, results, terms }
+    }
+
+    /// Writes the product with `matrix`, a row a term, to `out`: a row a result, `stride` apart, the first one at `at`. The
+    /// elements are this call's own.
+    fn multiply(&self, matrix: Matrix<'_>, out: Shared, at: usize, stride: usize) {
+        let lanes = self.level.lanes();
+        assert!(matrix.columns >= lanes);
+        let offsets: Vec<usize> = (0..self.terms).map(|term| term * matrix.stride).collect();
+        // The last vector ends with the row: what it shares with its predecessor is computed twice, to the same bits.
+        let jobs: Vec<Job> = (0..matrix.columns)
+            .step_by(lanes)
+            .map(|first| first.min(matrix.columns - lanes))
+            .map(|first| Job { planes: first, output: first })
+            .collect();
+        let product = Product {
+            planes: matrix.values,
+            offsets: &offsets,
+            weights: &self.weights,
+            filters: 0..self.results,
+            jobs: &jobs,
+            filter_stride: stride,
+        };
+        let to = out.uninit(at, (self.results - 1) * stride + matrix.columns);
+        // SAFETY: every vector ends inside its row, and the rows inside what was just borrowed.
+        #[allow(unsafe_code)]
+        unsafe {
+            product.run(self.level, to.as_mut_ptr().cast());
+        }
+    }
+}
+
+/// Takes a result whose capacity was written.
+#[allow(unsafe_code)]
+fn written(mut result: Vec<f32>, len: usize) -> Vec<f32> {
+    assert!(result.capacity() >= len);
+    // SAFETY: the patch matrices of the tasks cover every position of every image, and each was written for every result.
+    unsafe { result.set_len(len) };
+    result
 }
 
 pub(super) fn forward(
@@ -231,67 +331,50 @@ pub(super) fn forward(
 ) -> Vec<f32> {
     let patches = Patches::new(level, shape);
     let (filters, terms, area) = (shape.filters, patches.terms, patches.area);
-    let mut result = vec![0.0; shape.output_len()];
-    if result.is_empty() {
-        return result;
-    }
     let finish = |filter: usize, at: usize, values: &mut [f32]| {
         if let Some(bias) = after.bias {
             values.iter_mut().for_each(|value| *value += bias[filter]);
         }
         after.finish(at, values);
     };
-    if terms == 0 {
-        for (plane, values) in result.chunks_exact_mut(area).enumerate() {
+    if terms == 0 || shape.output_len() == 0 {
+        let mut result = vec![0.0; shape.output_len()];
+        for (plane, values) in result.chunks_exact_mut(area.max(1)).enumerate() {
             finish(plane % filters, plane * area, values);
         }
         return result;
     }
-    let weights = Operand::new(weight, terms, 1);
-    let shared = Shared::new(&mut result);
+    let weights = Weights { values: weight, result: terms, source: 1 };
+    let packed = Packed::new(level, &weights, filters, terms);
+    let mut result = Vec::with_capacity(shape.output_len());
+    let shared = Shared::of_capacity(&mut result);
     patches.tasks().into_par_iter().for_each(|task| {
-        let columns = patches.columns(&task);
-        let product = |matrix: Operand<'_>| {
-            if task.images.len() == 1 {
+        patches.with_patches(&task, input, |matrix| {
+            let columns = matrix.columns;
+            if task.images.len() == 1 && columns == patches.columns(&task) {
                 let at = task.images.start * filters * area + task.rows.start * patches.output[1];
-                let size = [filters, columns, terms];
-                multiply_into(size, shared, at, [area, 1], false, weights, matrix);
+                packed.multiply(matrix, shared, at, area);
                 for filter in 0..filters {
                     let at = at + filter * area;
                     shared.change(at, columns, |values| finish(filter, at, values));
                 }
                 return;
             }
-            scratch::with(Use::Result, filters * columns, |rows| {
-                let own = Shared::new(rows);
-                multiply_into(
-                    [filters, columns, terms],
-                    own,
-                    0,
-                    [columns, 1],
-                    false,
-                    weights,
-                    matrix,
-                );
-                for (filter, row) in rows.chunks_exact_mut(columns).enumerate() {
-                    for (image, values) in task.images.clone().zip(row.chunks_exact_mut(area)) {
-                        let at = (image * filters + filter) * area;
+            scratch::with(Use::Result, filters * columns, |own| {
+                packed.multiply(matrix, Shared::new(own), 0, columns);
+                let part = task.rows.len() * patches.output[1];
+                let skip = task.rows.start * patches.output[1];
+                for (filter, row) in own.chunks_exact_mut(columns).enumerate() {
+                    for (image, values) in task.images.clone().zip(row.chunks_exact_mut(part)) {
+                        let at = (image * filters + filter) * area + skip;
                         finish(filter, at, values);
                         shared.write(at, values);
                     }
                 }
             });
-        };
-        if patches.in_place() && task.images.len() == 1 {
-            product(patches.rows_of(&task, shape.channels, input));
-        } else {
-            scratch::with(Use::Planes, terms * columns, |laid| {
-                patches.gather(&task, 0..shape.channels, input, laid);
-                product(Operand::new(laid, columns, 1));
-            });
-        }
+        });
     });
-    result
+    written(result, shape.output_len())
 }
 
 pub(super) fn input_gradient(
@@ -302,36 +385,39 @@ pub(super) fn input_gradient(
 ) -> Vec<f32> {
     let patches = Patches::new(level, shape);
     let (filters, terms) = (shape.filters, patches.terms);
-    let mut result = vec![0.0; shape.input_len()];
-    if result.is_empty() || filters == 0 {
-        return result;
+    if filters == 0 || shape.input_len() == 0 {
+        return vec![0.0; shape.input_len()];
     }
-    let weights = Operand::new(weight, 1, terms);
-    if patches.in_place() && patches.images() == 1 {
-        let shared = Shared::new(&mut result);
-        patches.tasks().into_par_iter().for_each(|task| {
+    let weights = Weights { values: weight, result: 1, source: terms };
+    let packed = Packed::new(level, &weights, terms, filters);
+    let tasks = patches.tasks();
+    let straight =
+        |task: &Task| task.images.len() == 1 && patches.least(task) == patches.columns(task);
+    if patches.in_place() && tasks.iter().all(straight) {
+        let mut result = Vec::with_capacity(shape.input_len());
+        let shared = Shared::of_capacity(&mut result);
+        tasks.into_par_iter().for_each(|task| {
             let at = task.images.start * terms * patches.area + task.rows.start * patches.output[1];
-            let size = [terms, patches.columns(&task), filters];
-            let matrix = patches.rows_of(&task, filters, gradient);
-            multiply_into(size, shared, at, [patches.area, 1], false, weights, matrix);
+            patches.with_gradient(&task, gradient, |matrix| {
+                packed.multiply(matrix, shared, at, patches.area);
+            });
         });
-        return result;
+        return written(result, shape.input_len());
     }
     // Bands of an image meet the same pixels: one task adds them up in order.
     let images = patches.images();
-    let tasks = patches.tasks();
+    let mut result = vec![0.0; shape.input_len()];
     result
         .par_chunks_mut(images * shape.channels * patches.input_area)
         .zip(tasks.par_chunks(patches.output[0].div_ceil(patches.rows())))
         .for_each(|(result, bands)| {
             for task in bands {
-                let columns = patches.columns(task);
+                let columns = patches.least(task);
                 scratch::with(Use::Planes, terms * columns, |laid| {
-                    patches.with_gradient(task, gradient, |gradient| {
-                        let (size, own) = ([terms, columns, filters], Shared::new(laid));
-                        multiply_into(size, own, 0, [columns, 1], false, weights, gradient);
+                    patches.with_gradient(task, gradient, |matrix| {
+                        packed.multiply(matrix, Shared::new(laid), 0, columns);
                     });
-                    patches.scatter(task, laid, result);
+                    patches.scatter(task, laid, columns, result);
                 });
             }
         });
@@ -367,18 +453,20 @@ pub(super) fn weight_gradient(
         let tasks = tasks.chunks(share).nth(partial).unwrap_or_default();
         for task in tasks {
             let columns = patches.columns(task);
-            patches.with_gradient(task, gradient, |gradient| {
+            patches.with_gradient(task, gradient, |matrix| {
+                let gradient = Operand::new(matrix.values, matrix.stride, 1);
                 let size = [filters, own, columns];
                 let product = |matrix: Operand<'_>| {
                     multiply_into(size, shared, at, [terms, 1], true, gradient, matrix);
                 };
                 if patches.in_place() && task.images.len() == 1 {
-                    let rows = patches.rows_of(task, shape.channels, input);
-                    product(rows.from(channels.start * patches.area).transposed());
+                    let from = (task.images.start * shape.channels + channels.start) * patches.area
+                        + task.rows.start * patches.output[1];
+                    product(Operand::new(&input[from..], 1, patches.area));
                     return;
                 }
                 scratch::with(Use::Planes, own * columns, |laid| {
-                    patches.gather(task, channels.clone(), input, laid);
+                    patches.gather(task, channels.clone(), input, columns, laid);
                     product(Operand::new(laid, 1, columns));
                 });
             });

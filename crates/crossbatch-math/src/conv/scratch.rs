@@ -13,10 +13,12 @@ pub(super) enum Use {
     Group,
     /// Sums that go on: those of the weight gradient, and of strips that wait for more channels.
     Sums,
+    /// Pixels of tiles, in the order in which a product reads them.
+    Panels,
 }
 
 thread_local! {
-    static BUFFERS: [Cell<Vec<f32>>; 4] = const { [const { Cell::new(Vec::new()) }; 4] };
+    static BUFFERS: [Cell<Vec<f32>>; 5] = const { [const { Cell::new(Vec::new()) }; 5] };
 }
 
 /// Runs `body` with a buffer of `len` elements, whose content is whatever an earlier call left.

@@ -333,6 +333,44 @@ fn threads_do_not_change_a_bit() {
     }
 }
 
+/// Sums that are taken in parts, over rows that end with a whole vector, a part of one, or in the last of several tiles.
+#[test]
+fn products_of_long_sums_agree_with_written_out_sums() {
+    let areas = (16..=50).map(|width| [1, width]).chain([[7, 7], [14, 14], [25, 33], [3, 3]]);
+    for (input, stride) in areas.flat_map(|input| [(input, 1), (input, 2)]) {
+        let shape = ConvShape {
+            batch: 3,
+            channels: 270,
+            filters: 13,
+            input,
+            kernel: [1, 1],
+            stride: [stride; 2],
+            padding: [0, 0],
+            dilation: [1, 1],
+            groups: 1,
+        };
+        // Once the sums forward are long, once those back.
+        for shape in [shape, ConvShape { channels: 13, filters: 270, ..shape }] {
+            let input = values(shape.input_len(), 1);
+            let weight = values(shape.weight_len(), 2);
+            let gradient = values(shape.output_len(), 3);
+            let mut output = vec![0.0; shape.output_len()];
+            let mut input_grad = vec![0.0; shape.input_len()];
+            naive(&shape, |o, i, w| {
+                output[o] += input[i] * weight[w];
+                input_grad[i] += gradient[o] * weight[w];
+            });
+            for level in Level::supported() {
+                let name = format!("{level:?} {shape:?}");
+                let found = patches::forward(level, &shape, &input, &weight, After::default());
+                assert_eq!(found, output, "{name}");
+                let found = patches::input_gradient(level, &shape, &gradient, &weight);
+                assert_eq!(found, input_grad, "{name}");
+            }
+        }
+    }
+}
+
 /// Strips of every length, whole and cut, filters of one vector and of two, and sums in parts.
 #[test]
 fn long_sums_and_rows_of_every_length_agree_with_written_out_sums() {

@@ -3,9 +3,10 @@
 // Loops by index over constant bounds are what the compiler unrolls into registers.
 #![allow(clippy::needless_range_loop)]
 
+use super::scratch::{self, Use};
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
-use crate::lanes::{Lanes, Level, Portable};
+use crate::lanes::{Lanes, Level, Portable, WIDEST, prefetch};
 
 /// One vector of output positions.
 #[derive(Clone, Copy)]
@@ -16,11 +17,14 @@ pub(super) struct Job {
     pub(super) output: usize,
 }
 
-/// Weights that are worth reading again for every tile (elements): half a second-level cache.
-const NEAR_WEIGHTS: usize = 128 * 1024;
+/// Terms of a sum that are taken at a time: a tile's pixels for these share the nearest cache with the weights. 16 KB of
+/// pixels with AVX2, 24 KB with AVX-512.
+const fn depth(vectors: usize, lanes: usize) -> usize {
+    if vectors * lanes > 16 { 128 } else { 256 }
+}
 
-/// Pixels under a run of tiles that the nearest cache holds beside the weights (elements).
-const NEAR_PIXELS: usize = 4 * 1024;
+/// Tiles that pass before the next weights.
+const RUN: usize = 8;
 
 /// A product of packed weights and laid out images.
 pub(super) struct Product<'a> {
@@ -28,13 +32,11 @@ pub(super) struct Product<'a> {
     pub(super) planes: &'a [f32],
     /// Where each term of the sum reads, relative to a job's position.
     pub(super) offsets: &'a [usize],
-    /// Planes that the terms read from.
-    pub(super) channels: usize,
     /// Weights by block of [`Level::filters`] filters, then term, then filter.
     pub(super) weights: &'a [f32],
     /// The filters to compute, beginning at a block.
     pub(super) filters: std::ops::Range<usize>,
-    /// The positions to compute.
+    /// The positions to compute. The last vector may overlap the one before it; all others lie apart.
     pub(super) jobs: &'a [Job],
     /// Distance of a filter's output from its predecessor's.
     pub(super) filter_stride: usize,
@@ -61,102 +63,180 @@ impl Product<'_> {
         }
         let blocks = self.filters.end.div_ceil(level.filters());
         assert!(self.weights.len() >= blocks * level.filters() * self.offsets.len());
-        match level {
-            // SAFETY: the level was detected; the reads were checked above; the writes are the
+        // Bodies with vectors are no closures, which would be compiled without the level's instructions.
+        scratch::with(Use::Panels, RUN * PANEL, |panels| {
+            let panels = panels.as_mut_ptr();
+            // SAFETY: the level was detected; the reads were checked above; a run's panels have room; the writes are the
             // caller's promise.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { product_avx512(self, output) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { product_avx2(self, output) },
-            // SAFETY: as above.
-            Level::Portable => unsafe { product::<Portable, 1, 4>(self, output) },
-        }
+            unsafe {
+                match level {
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx512 => product_avx512(self, panels, output),
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx2 => product_avx2(self, panels, output),
+                    Level::Portable => product::<Portable, 1, 4>(self, panels, output),
+                }
+            }
+        });
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 #[allow(unsafe_code)]
-unsafe fn product_avx512(work: &Product<'_>, output: *mut f32) {
+unsafe fn product_avx512(work: &Product<'_>, panels: *mut f32, output: *mut f32) {
     // SAFETY: the caller's promise.
-    unsafe { product::<Avx512, 3, 8>(work, output) }
+    unsafe { product::<Avx512, 3, 8>(work, panels, output) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 #[allow(unsafe_code)]
-unsafe fn product_avx2(work: &Product<'_>, output: *mut f32) {
+unsafe fn product_avx2(work: &Product<'_>, panels: *mut f32, output: *mut f32) {
     // SAFETY: the caller's promise.
-    unsafe { product::<Avx2, 3, 4>(work, output) }
+    unsafe { product::<Avx2, 2, 6>(work, panels, output) }
 }
 
-/// Walks the jobs, `V` vectors at a time, for each block of `F` filters.
+/// Walks the jobs, `V` vectors at a time and [`RUN`] of these tiles together, for some terms of the sums and each block of `F`
+/// filters. Vectors that are left over are computed one by one, all terms at once.
 #[inline(always)]
 #[allow(unsafe_code)]
-unsafe fn product<L: Lanes, const V: usize, const F: usize>(work: &Product<'_>, output: *mut f32) {
+unsafe fn product<L: Lanes, const V: usize, const F: usize>(
+    work: &Product<'_>,
+    panels: *mut f32,
+    output: *mut f32,
+) {
     let terms = work.offsets.len();
+    let depth = depth(V, L::LANES);
+    assert!(depth * V * L::LANES <= PANEL);
     debug_assert_eq!(work.filters.start % F, 0);
-    // A run of tiles keeps its pixels in the nearest cache while the weights pass by; where those come
-    // from further away than the second-level cache, runs are longer.
-    let least = if work.filters.len() * terms <= NEAR_WEIGHTS { V } else { 4 * V };
-    let run = (NEAR_PIXELS / (work.channels.max(1) * L::LANES) / V * V).max(least);
-    for jobs in work.jobs.chunks(run) {
-        for first in work.filters.clone().step_by(F) {
-            let filters = F.min(work.filters.end - first);
-            let weights = work.weights[first * terms..].as_ptr();
-            for tile in jobs.chunks(V) {
-                // SAFETY: `run` checked every read; the writes are its caller's promise.
+    let runs = work.jobs.len().div_ceil(RUN * V);
+    for (at, run) in work.jobs.chunks(RUN * V).enumerate() {
+        // One vector alone may overlap a tile that is written before it.
+        let tiles = if V > 1 || at + 1 < runs { run.len() / V } else { run.len() - 1 };
+        let mut start = 0;
+        loop {
+            let end = terms.min(start + depth);
+            for first in work.filters.clone().step_by(F) {
+                let filters = F.min(work.filters.end - first);
+                let weights = work.weights[first * terms..].as_ptr();
+                let all = Block { offsets: work.offsets, weights, filters, goes_on: false };
+                let some = Block {
+                    offsets: &work.offsets[start..end],
+                    weights: weights.wrapping_add(start * F),
+                    filters,
+                    goes_on: start > 0,
+                };
+                // SAFETY: `run` checked every read and made room for the panels; the writes are its caller's promise.
                 unsafe {
                     let output = output.add(first * work.filter_stride);
-                    if tile.len() == V {
-                        tile_of::<L, V, F>(work, tile, weights, filters, output);
-                    } else {
-                        for job in tile.chunks(1) {
-                            tile_of::<L, 1, F>(work, job, weights, filters, output);
+                    for (index, jobs) in run.chunks(V).enumerate() {
+                        let panel = panels.add(index * PANEL);
+                        if index < tiles && first == work.filters.start {
+                            // While a tile's first filters are computed, the next tile's pixels are on their way.
+                            let next = run.get((index + 1) * V).unwrap_or(&jobs[0]).planes;
+                            some.tile::<L, V, F, FIRST>(work, jobs, next, panel, output);
+                        } else if index < tiles {
+                            some.tile::<L, V, F, AGAIN>(work, jobs, 0, panel, output);
+                        } else if end == terms {
+                            // Last of all, because they may overlap what has just been finished.
+                            for job in jobs.chunks(1) {
+                                all.tile::<L, 1, F, DIRECT>(work, job, 0, panel, output);
+                            }
                         }
                     }
                 }
+            }
+            start = end;
+            if start >= terms {
+                break;
             }
         }
     }
 }
 
-#[inline(always)]
-#[allow(unsafe_code)]
-unsafe fn tile_of<L: Lanes, const V: usize, const F: usize>(
-    work: &Product<'_>,
-    jobs: &[Job],
-    mut weights: *const f32,
+/// Elements of a panel: what a tile reads for the terms that are taken at a time, row by row without gaps.
+const PANEL: usize = 128 * 3 * WIDEST;
+
+/// Pixels are read where they lie.
+const DIRECT: u8 = 0;
+
+/// Pixels are read where they lie, and kept in the tile's panel.
+const FIRST: u8 = 1;
+
+/// Pixels are read from the panel.
+const AGAIN: u8 = 2;
+
+/// Some terms of the sums of some filters.
+struct Block<'a> {
+    offsets: &'a [usize],
+    weights: *const f32,
     filters: usize,
-    output: *mut f32,
-) {
-    // SAFETY: the caller (`run` and the walk above) vouches for every access.
-    unsafe {
-        let mut bases = [work.planes.as_ptr(); V];
-        for (base, job) in bases.iter_mut().zip(jobs) {
-            *base = work.planes.as_ptr().add(job.planes);
-        }
-        let mut sums = [[L::splat(0.0); V]; F];
-        for &offset in work.offsets {
-            let mut values = [L::splat(0.0); V];
-            for vector in 0..V {
-                values[vector] = L::load(bases[vector].add(offset));
+    /// Whether the sums go on from what the output holds.
+    goes_on: bool,
+}
+
+impl Block<'_> {
+    /// `V` vectors of positions by `F` filters; the first time, as many pixels from `next` on are asked for.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn tile<L: Lanes, const V: usize, const F: usize, const TIME: u8>(
+        &self,
+        work: &Product<'_>,
+        jobs: &[Job],
+        next: usize,
+        mut panel: *mut f32,
+        output: *mut f32,
+    ) {
+        // SAFETY: the caller (`run` and the walk above) vouches for every access.
+        unsafe {
+            let mut bases = [work.planes.as_ptr(); V];
+            for (base, job) in bases.iter_mut().zip(jobs) {
+                *base = work.planes.as_ptr().add(job.planes);
             }
-            for filter in 0..F {
-                let weight = L::splat(*weights.add(filter));
+            let next = work.planes.as_ptr().wrapping_add(next);
+            let mut weights = self.weights;
+            let mut sums = [[L::splat(0.0); V]; F];
+            for &offset in self.offsets {
+                let mut values = [L::splat(0.0); V];
                 for vector in 0..V {
-                    sums[filter][vector] = sums[filter][vector].add_product(values[vector], weight);
+                    let at = panel.wrapping_add(vector * L::LANES);
+                    values[vector] = if TIME == AGAIN {
+                        L::load(at)
+                    } else {
+                        L::load(bases[vector].add(offset))
+                    };
+                    if TIME == FIRST {
+                        values[vector].store(at);
+                    }
                 }
+                if TIME == FIRST {
+                    prefetch(next.wrapping_add(offset), V * L::LANES);
+                }
+                for filter in 0..F {
+                    let weight = L::splat(*weights.add(filter));
+                    for vector in 0..V {
+                        sums[filter][vector] =
+                            sums[filter][vector].add_product(values[vector], weight);
+                    }
+                }
+                weights = weights.add(F);
+                panel = panel.wrapping_add(V * L::LANES);
             }
-            weights = weights.add(F);
-        }
-        for filter in 0..F {
-            if filter < filters {
-                for vector in 0..V {
-                    let job = jobs.get_unchecked(vector);
-                    let to = output.add(filter * work.filter_stride + job.output);
-                    sums[filter][vector].store(to);
+            let one = L::splat(1.0);
+            for filter in 0..F {
+                if filter < self.filters {
+                    let output = output.add(filter * work.filter_stride);
+                    // All are read before any is written: the last job may overlap the one before it.
+                    if self.goes_on {
+                        for vector in 0..V {
+                            let before = L::load(output.add(jobs.get_unchecked(vector).output));
+                            sums[filter][vector] = sums[filter][vector].add_product(before, one);
+                        }
+                    }
+                    for vector in 0..V {
+                        sums[filter][vector].store(output.add(jobs.get_unchecked(vector).output));
+                    }
                 }
             }
         }

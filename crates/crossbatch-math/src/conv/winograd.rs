@@ -250,7 +250,6 @@ fn convolve(
                     let product = Product {
                         planes: &laid[index * point..],
                         offsets: &offsets,
-                        channels,
                         weights: &weights[index * point_weights..][..point_weights],
                         filters: 0..filters,
                         jobs: &jobs,

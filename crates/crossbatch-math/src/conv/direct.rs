@@ -5,7 +5,7 @@ use super::planes::Planes;
 use super::scratch::{self, Use};
 use super::shape::{ConvShape, Residue};
 use super::strip::{self, StripProduct, Strips};
-use super::tile::{GradientTile, GradientWork};
+use super::tile::{GradientTile, GradientWork, Product, Stretch};
 use super::weights::{Weights, transpose};
 use crate::lanes::Level;
 use rayon::prelude::*;
@@ -18,7 +18,45 @@ const CHUNK: usize = 64 * 1024;
 /// Prepared images of the weight gradient that are in memory at a time (elements).
 const GROUP: usize = 512 * 1024;
 
+/// How the products are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Engine {
+    /// A vector of filters by neighbouring pixels: for 32 registers.
+    Strips,
+    /// Vectors of pixels by some filters. With 16 registers strips are so short that they wait for the second-level cache.
+    Tiles,
+}
+
+impl Engine {
+    fn best(level: Level) -> Self {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => Self::Strips,
+            _ => Self::Tiles,
+        }
+    }
+
+    /// Filters whose weights lie together.
+    fn block(self, level: Level) -> usize {
+        match self {
+            Self::Strips => level.lanes(),
+            Self::Tiles => level.filters(),
+        }
+    }
+}
+
 pub(super) fn forward(
+    level: Level,
+    shape: &ConvShape,
+    input: &[f32],
+    weight: &[f32],
+    after: After<'_>,
+) -> Vec<f32> {
+    forward_by(Engine::best(level), level, shape, input, weight, after)
+}
+
+pub(super) fn forward_by(
+    engine: Engine,
     level: Level,
     shape: &ConvShape,
     input: &[f32],
@@ -33,7 +71,8 @@ pub(super) fn forward(
     for group in 0..shape.groups {
         let weight = &weight[shape.group_weights(group)];
         let weights = Weights { values: weight, result: channels * taps, source: taps };
-        let weights = weights.pack(level, level.lanes(), filters, channels, &planes.kernel_taps);
+        let weights =
+            weights.pack(level, engine.block(level), filters, channels, &planes.kernel_taps);
         let place = Place {
             batch: shape.batch,
             all_sources: shape.channels,
@@ -44,12 +83,22 @@ pub(super) fn forward(
             first: [0, 0],
             step: [1, 1],
         };
-        multiply(level, &planes, &place, input, &weights, after, &mut result);
+        multiply(engine, level, &planes, &place, input, &weights, after, &mut result);
     }
     finish(result, shape.output_len())
 }
 
 pub(super) fn input_gradient(
+    level: Level,
+    shape: &ConvShape,
+    gradient: &[f32],
+    weight: &[f32],
+) -> Vec<f32> {
+    input_gradient_by(Engine::best(level), level, shape, gradient, weight)
+}
+
+pub(super) fn input_gradient_by(
+    engine: Engine,
     level: Level,
     shape: &ConvShape,
     gradient: &[f32],
@@ -64,7 +113,7 @@ pub(super) fn input_gradient(
             let weight = &weight[shape.group_weights(group)];
             let weights = Weights { values: weight, result: taps, source: channels * taps };
             let weights =
-                weights.pack(level, level.lanes(), channels, filters, &planes.kernel_taps);
+                weights.pack(level, engine.block(level), channels, filters, &planes.kernel_taps);
             let place = Place {
                 batch: shape.batch,
                 all_sources: shape.filters,
@@ -75,7 +124,8 @@ pub(super) fn input_gradient(
                 first,
                 step: shape.stride,
             };
-            multiply(level, &planes, &place, gradient, &weights, After::default(), &mut result);
+            let after = After::default();
+            multiply(engine, level, &planes, &place, gradient, &weights, after, &mut result);
         }
     }
     finish(result, shape.input_len())
@@ -234,8 +284,9 @@ impl Shared {
 }
 
 /// Computes all images and results of one grid into the capacity of `result`.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, clippy::too_many_arguments)]
 fn multiply(
+    engine: Engine,
     level: Level,
     planes: &Planes,
     place: &Place,
@@ -259,17 +310,17 @@ fn multiply(
     // Neither the images of a task nor its filters change any sum, so they may follow the threads: each gets as many tasks
     // as the others, two at least.
     let threads = rayon::current_num_threads();
-    let images = (CHUNK / planes_len.max(1)).max(strip::least_images(level, planes));
+    let images = (CHUNK / planes_len.max(1)).max(strip::least_images(planes));
     let chunks = (place.batch / images / threads * threads).max(2 * threads);
     let images = place.batch.div_ceil(chunks);
     let chunks = place.batch.div_ceil(images);
-    let filter_blocks = results.div_ceil(level.lanes());
+    let filter_blocks = results.div_ceil(engine.block(level));
     let splits = if threads > 1 && chunks < 2 * threads {
         (2 * threads).div_ceil(chunks).min(filter_blocks)
     } else {
         1
     };
-    let split = filter_blocks.div_ceil(splits) * level.lanes();
+    let split = filter_blocks.div_ceil(splits) * engine.block(level);
     let tasks = chunks * splits;
 
     let output = Shared(result.as_mut_ptr());
@@ -292,23 +343,23 @@ fn multiply(
             }
             laid[images * planes_len..].fill(0.0);
             let image_len = if dense { place.all_results } else { results } * grid;
-            let product = StripProduct {
-                planes: laid,
-                channels: sources,
-                channel_len: planes.channel_len(),
-                taps: &planes.taps,
+            let product = Grids {
+                planes,
+                images,
+                planes_len,
+                image_len,
+                laid,
+                sources,
                 weights,
                 bias: after.bias.map(|bias| &bias[place.results.clone()]),
                 filters: filters.clone(),
-                strips: &Strips::new(level, planes, images, planes_len, image_len),
-                filter_stride: grid,
             };
             if dense {
                 // SAFETY: the result has room for all images, and this task alone writes these
                 // images' `filters`.
                 unsafe {
                     let output = output.get().add(first * image_len + place.results.start * area);
-                    product.run(level, output);
+                    product.multiply(engine, level, output);
                 }
                 for image in first..first + images {
                     let filter = place.results.start + filters.start;
@@ -322,7 +373,7 @@ fn multiply(
             }
             scratch::with(Use::Result, images * image_len, |dense| {
                 // SAFETY: the buffer holds the grids of all results of these images.
-                unsafe { product.run(level, dense.as_mut_ptr()) };
+                unsafe { product.multiply(engine, level, dense.as_mut_ptr()) };
                 for image in 0..images {
                     for filter in filters.clone() {
                         let grid = &dense[(image * results + filter) * grid..][..grid];
@@ -346,6 +397,80 @@ fn multiply(
             });
         });
     });
+}
+
+/// The products of one task: the output grids of some laid out images for some filters.
+struct Grids<'a> {
+    planes: &'a Planes,
+    images: usize,
+    /// Distance of an image's planes, and of its outputs, from its predecessor's.
+    planes_len: usize,
+    image_len: usize,
+    laid: &'a [f32],
+    sources: usize,
+    weights: &'a [f32],
+    bias: Option<&'a [f32]>,
+    filters: Range<usize>,
+}
+
+impl Grids<'_> {
+    /// Writes the grids, with the bias, to `output`.
+    ///
+    /// # Safety
+    ///
+    /// `output` must be valid for the grids of all filters of all images, and nothing else may access those of `filters`
+    /// meanwhile.
+    #[allow(unsafe_code)]
+    unsafe fn multiply(&self, engine: Engine, level: Level, output: *mut f32) {
+        let Self { planes, images, planes_len, image_len, weights, .. } = *self;
+        let [rows, columns] = planes.output;
+        let grid = rows * columns;
+        if engine == Engine::Strips {
+            let product = StripProduct {
+                planes: self.laid,
+                channels: self.sources,
+                channel_len: planes.channel_len(),
+                taps: &planes.taps,
+                weights,
+                bias: self.bias,
+                filters: self.filters.clone(),
+                strips: &Strips::new(planes, images, planes_len, image_len),
+                filter_stride: grid,
+            };
+            // SAFETY: the caller's promise.
+            return unsafe { product.run(level, output) };
+        }
+        let offsets = planes.offsets(self.sources);
+        let stretches: Vec<Stretch> = (0..images * rows)
+            .map(|row| (row / rows, row % rows))
+            .map(|(image, y)| Stretch {
+                planes: image * planes_len + y * planes.width(),
+                output: image * image_len + y * columns,
+                len: columns,
+            })
+            .collect();
+        let product = Product {
+            planes: self.laid,
+            offsets: &offsets,
+            weights,
+            filters: self.filters.clone(),
+            stretches: &stretches,
+            filter_stride: grid,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { product.run(level, output) };
+        let Some(bias) = self.bias else { return };
+        for image in 0..images {
+            for filter in self.filters.clone() {
+                // SAFETY: written by `run`, and the caller's promise.
+                let values = unsafe {
+                    let at = output.add(image * image_len + filter * grid);
+                    std::slice::from_raw_parts_mut(at, grid)
+                };
+                values.iter_mut().for_each(|value| *value += bias[filter]);
+            }
+        }
+    }
 }
 
 /// Takes a result whose capacity was written.

@@ -10,7 +10,7 @@ use super::after::After;
 use super::every;
 use super::scratch::{self, Use};
 use super::shape::ConvShape;
-use super::tile::{Job, Product};
+use super::tile::{Product, Stretch};
 use super::weights::Weights;
 use crate::lanes::Level;
 use crate::product::{Operand, Shared, multiply_into};
@@ -129,19 +129,11 @@ impl<'a> Patches<'a> {
         shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0, 0]
     }
 
-    /// Writes the patches of `channels` to `out`, a row of `columns` a term.
-    fn gather(
-        &self,
-        task: &Task,
-        channels: Range<usize>,
-        input: &[f32],
-        columns: usize,
-        out: &mut [f32],
-    ) {
+    /// Writes the patches of `channels` to `out`, a row a term.
+    fn gather(&self, task: &Task, channels: Range<usize>, input: &[f32], out: &mut [f32]) {
+        let columns = self.columns(task);
         for (channel, out) in channels.zip(out.chunks_exact_mut(self.taps * columns)) {
             for (tap, out) in out.chunks_exact_mut(columns).enumerate() {
-                let (out, unused) = out.split_at_mut(self.columns(task));
-                unused.fill(0.0);
                 let mut lines = out.chunks_exact_mut(self.output[1]);
                 for image in task.images.clone() {
                     let source = &input
@@ -164,8 +156,9 @@ impl<'a> Patches<'a> {
         }
     }
 
-    /// Adds a patch matrix with rows of `columns` to the pixels it stands for; `result` begins with the task's first image.
-    fn scatter(&self, task: &Task, patches: &[f32], columns: usize, result: &mut [f32]) {
+    /// Adds a patch matrix to the pixels it stands for; `result` begins with the task's first image.
+    fn scatter(&self, task: &Task, patches: &[f32], result: &mut [f32]) {
+        let columns = self.columns(task);
         for (term, patches) in patches.chunks_exact(columns).enumerate() {
             let (channel, tap) = (term / self.taps, term % self.taps);
             let mut lines = patches.chunks_exact(self.output[1]);
@@ -213,21 +206,16 @@ impl<'a> Patches<'a> {
         x * shape.stride[1] + tap % shape.kernel[1] * shape.dilation[1] - shape.padding[1]
     }
 
-    /// Columns of a task's matrix, a vector at least: what is more is zero.
-    fn least(&self, task: &Task) -> usize {
-        self.columns(task).max(self.level.lanes())
-    }
-
     /// Runs `body` with the patches of a task, a row a term.
     fn with_patches<R>(&self, task: &Task, input: &[f32], body: impl FnOnce(Matrix<'_>) -> R) -> R {
-        let columns = self.least(task);
-        if self.in_place() && task.images.len() == 1 && columns == self.columns(task) {
+        let columns = self.columns(task);
+        if self.in_place() && task.images.len() == 1 {
             let skip = task.rows.start * self.output[1];
             let from = task.images.start * self.shape.channels * self.area + skip;
             return body(Matrix { values: &input[from..], stride: self.area, columns });
         }
         scratch::with(Use::Planes, self.terms * columns, |laid| {
-            self.gather(task, 0..self.shape.channels, input, columns, laid);
+            self.gather(task, 0..self.shape.channels, input, laid);
             body(Matrix { values: laid, stride: columns, columns })
         })
     }
@@ -239,20 +227,16 @@ impl<'a> Patches<'a> {
         gradient: &[f32],
         body: impl FnOnce(Matrix<'_>) -> R,
     ) -> R {
-        let (filters, area, columns) = (self.shape.filters, self.area, self.least(task));
-        let skip = task.rows.start * self.output[1];
-        if task.images.len() == 1 && columns == self.columns(task) {
+        let (filters, area, columns) = (self.shape.filters, self.area, self.columns(task));
+        if task.images.len() == 1 {
+            let skip = task.rows.start * self.output[1];
             let values = &gradient[task.images.start * filters * area + skip..];
             return body(Matrix { values, stride: area, columns });
         }
-        let part = task.rows.len() * self.output[1];
         scratch::with(Use::Result, filters * columns, |laid| {
             for (filter, row) in laid.chunks_exact_mut(columns).enumerate() {
-                let (used, unused) = row.split_at_mut(self.columns(task));
-                unused.fill(0.0);
-                for (image, out) in task.images.clone().zip(used.chunks_exact_mut(part)) {
-                    let from = (image * filters + filter) * area + skip;
-                    out.copy_from_slice(&gradient[from..][..part]);
+                for (image, out) in task.images.clone().zip(row.chunks_exact_mut(area)) {
+                    out.copy_from_slice(&gradient[(image * filters + filter) * area..][..area]);
                 }
             }
             body(Matrix { values: laid, stride: columns, columns })
@@ -266,7 +250,7 @@ struct Matrix<'a> {
     values: &'a [f32],
     /// Distance of a row from its predecessor.
     stride: usize,
-    /// Elements of a row, at least a vector.
+    /// Elements of a row.
     columns: usize,
 }
 
@@ -287,25 +271,17 @@ impl Packed {
     /// Writes the product with `matrix`, a row a term, to `out`: a row a result, `stride` apart, the first one at `at`. The
     /// elements are this call's own.
     fn multiply(&self, matrix: Matrix<'_>, out: Shared, at: usize, stride: usize) {
-        let lanes = self.level.lanes();
-        assert!(matrix.columns >= lanes);
         let offsets: Vec<usize> = (0..self.terms).map(|term| term * matrix.stride).collect();
-        // The last vector ends with the row: what it shares with its predecessor is computed twice, to the same bits.
-        let jobs: Vec<Job> = (0..matrix.columns)
-            .step_by(lanes)
-            .map(|first| first.min(matrix.columns - lanes))
-            .map(|first| Job { planes: first, output: first })
-            .collect();
         let product = Product {
             planes: matrix.values,
             offsets: &offsets,
             weights: &self.weights,
             filters: 0..self.results,
-            jobs: &jobs,
+            stretches: &[Stretch { planes: 0, output: 0, len: matrix.columns }],
             filter_stride: stride,
         };
         let to = out.uninit(at, (self.results - 1) * stride + matrix.columns);
-        // SAFETY: every vector ends inside its row, and the rows inside what was just borrowed.
+        // SAFETY: the rows lie inside what was just borrowed.
         #[allow(unsafe_code)]
         unsafe {
             product.run(self.level, to.as_mut_ptr().cast());
@@ -351,7 +327,7 @@ pub(super) fn forward(
     patches.tasks().into_par_iter().for_each(|task| {
         patches.with_patches(&task, input, |matrix| {
             let columns = matrix.columns;
-            if task.images.len() == 1 && columns == patches.columns(&task) {
+            if task.images.len() == 1 {
                 let at = task.images.start * filters * area + task.rows.start * patches.output[1];
                 packed.multiply(matrix, shared, at, area);
                 for filter in 0..filters {
@@ -362,11 +338,9 @@ pub(super) fn forward(
             }
             scratch::with(Use::Result, filters * columns, |own| {
                 packed.multiply(matrix, Shared::new(own), 0, columns);
-                let part = task.rows.len() * patches.output[1];
-                let skip = task.rows.start * patches.output[1];
                 for (filter, row) in own.chunks_exact_mut(columns).enumerate() {
-                    for (image, values) in task.images.clone().zip(row.chunks_exact_mut(part)) {
-                        let at = (image * filters + filter) * area + skip;
+                    for (image, values) in task.images.clone().zip(row.chunks_exact_mut(area)) {
+                        let at = (image * filters + filter) * area;
                         finish(filter, at, values);
                         shared.write(at, values);
                     }
@@ -391,9 +365,7 @@ pub(super) fn input_gradient(
     let weights = Weights { values: weight, result: 1, source: terms };
     let packed = Packed::new(level, &weights, terms, filters);
     let tasks = patches.tasks();
-    let straight =
-        |task: &Task| task.images.len() == 1 && patches.least(task) == patches.columns(task);
-    if patches.in_place() && tasks.iter().all(straight) {
+    if patches.in_place() && patches.images() == 1 {
         let mut result = Vec::with_capacity(shape.input_len());
         let shared = Shared::of_capacity(&mut result);
         tasks.into_par_iter().for_each(|task| {
@@ -412,12 +384,12 @@ pub(super) fn input_gradient(
         .zip(tasks.par_chunks(patches.output[0].div_ceil(patches.rows())))
         .for_each(|(result, bands)| {
             for task in bands {
-                let columns = patches.least(task);
+                let columns = patches.columns(task);
                 scratch::with(Use::Planes, terms * columns, |laid| {
                     patches.with_gradient(task, gradient, |matrix| {
                         packed.multiply(matrix, Shared::new(laid), 0, columns);
                     });
-                    patches.scatter(task, laid, columns, result);
+                    patches.scatter(task, laid, result);
                 });
             }
         });
@@ -466,7 +438,7 @@ pub(super) fn weight_gradient(
                     return;
                 }
                 scratch::with(Use::Planes, own * columns, |laid| {
-                    patches.gather(task, channels.clone(), input, columns, laid);
+                    patches.gather(task, channels.clone(), input, laid);
                     product(Operand::new(laid, 1, columns));
                 });
             });

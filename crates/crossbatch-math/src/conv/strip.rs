@@ -16,13 +16,8 @@ use crate::lanes::{Level, Masked, Portable, WIDEST, prefetch};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Lengths of strips, and how many of them a tile holds, with 32 registers: about two dozen vectors of sums with two vectors
-/// of filters.
-#[cfg(target_arch = "x86_64")]
-const LONG: [(usize, usize); 7] = [(14, 1), (12, 1), (10, 1), (8, 1), (7, 2), (4, 3), (3, 4)];
-
-/// With 16 registers: a dozen vectors of sums. One more, and the compiler keeps sums in memory, at half the pace.
-const SHORT: [(usize, usize); 4] = [(6, 1), (3, 2), (2, 3), (1, 6)];
+/// Lengths of strips, and how many of them a tile holds: about two dozen vectors of sums with two vectors of filters.
+const SHAPES: [(usize, usize); 7] = [(14, 1), (12, 1), (10, 1), (8, 1), (7, 2), (4, 3), (3, 4)];
 
 /// Terms of a sum that are taken at a time, about.
 const TERMS: usize = 1024;
@@ -57,14 +52,9 @@ pub(super) struct Strips {
 }
 
 /// Length and number of the strips for rows of `columns`: those that waste least, the longest of them.
-fn shape_for(level: Level, columns: usize) -> (usize, usize) {
-    let shapes: &[(usize, usize)] = match level {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => &LONG,
-        _ => &SHORT,
-    };
-    let mut best = shapes[0];
-    for shape in &shapes[1..] {
+fn shape_for(columns: usize) -> (usize, usize) {
+    let mut best = SHAPES[0];
+    for shape in &SHAPES[1..] {
         if columns.next_multiple_of(shape.0) < columns.next_multiple_of(best.0) {
             best = *shape;
         }
@@ -73,23 +63,17 @@ fn shape_for(level: Level, columns: usize) -> (usize, usize) {
 }
 
 /// Images whose strips are enough to pay for the reading of the weights.
-pub(super) fn least_images(level: Level, planes: &Planes) -> usize {
+pub(super) fn least_images(planes: &Planes) -> usize {
     let [rows, columns] = planes.output;
-    let (length, count) = shape_for(level, columns);
+    let (length, count) = shape_for(columns);
     (TILES * count).div_ceil((rows * columns.div_ceil(length)).max(1))
 }
 
 impl Strips {
     /// Covers the output grids of `images` laid out images, `planes_len` apart, whose outputs are `image_len` apart.
-    pub(super) fn new(
-        level: Level,
-        planes: &Planes,
-        images: usize,
-        planes_len: usize,
-        image_len: usize,
-    ) -> Self {
+    pub(super) fn new(planes: &Planes, images: usize, planes_len: usize, image_len: usize) -> Self {
         let [rows, columns] = planes.output;
-        let shape = shape_for(level, columns);
+        let shape = shape_for(columns);
         let mut groups: Vec<(Range<usize>, Vec<Strip>)> = Vec::new();
         for y in 0..rows {
             let taps = planes.taps_inside(y);
@@ -172,7 +156,7 @@ impl StripProduct<'_> {
                     Level::Avx512 => avx512(self, sums, output),
                     #[cfg(target_arch = "x86_64")]
                     Level::Avx2 => avx2(self, sums, output),
-                    Level::Portable => short::<Portable, 1>(self, sums, output),
+                    Level::Portable => walk::<Portable, 1>(self, sums, output),
                 }
             }
         });
@@ -201,18 +185,7 @@ impl StripProduct<'_> {
 #[allow(unsafe_code)]
 unsafe fn avx512(work: &StripProduct<'_>, sums: *mut f32, output: *mut f32) {
     // SAFETY: the caller's promise.
-    unsafe {
-        match work.strips.shape {
-            (14, 1) => blocks::<Avx512, MOST_VECTORS, 1, 14>(work, sums, output),
-            (12, 1) => blocks::<Avx512, MOST_VECTORS, 1, 12>(work, sums, output),
-            (10, 1) => blocks::<Avx512, MOST_VECTORS, 1, 10>(work, sums, output),
-            (8, 1) => blocks::<Avx512, MOST_VECTORS, 1, 8>(work, sums, output),
-            (7, 2) => blocks::<Avx512, MOST_VECTORS, 2, 7>(work, sums, output),
-            (4, 3) => blocks::<Avx512, MOST_VECTORS, 3, 4>(work, sums, output),
-            (3, 4) => blocks::<Avx512, MOST_VECTORS, 4, 3>(work, sums, output),
-            other => unreachable!("no strips of {other:?}"),
-        }
-    }
+    unsafe { walk::<Avx512, MOST_VECTORS>(work, sums, output) }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -220,13 +193,13 @@ unsafe fn avx512(work: &StripProduct<'_>, sums: *mut f32, output: *mut f32) {
 #[allow(unsafe_code)]
 unsafe fn avx2(work: &StripProduct<'_>, sums: *mut f32, output: *mut f32) {
     // SAFETY: the caller's promise.
-    unsafe { short::<Avx2, MOST_VECTORS>(work, sums, output) }
+    unsafe { walk::<Avx2, 1>(work, sums, output) }
 }
 
-/// Picks the body for the strips' length where there are 16 registers.
+/// Picks the body for the strips' length.
 #[inline(always)]
 #[allow(unsafe_code)]
-unsafe fn short<L: Masked, const V: usize>(
+unsafe fn walk<L: Masked, const V: usize>(
     work: &StripProduct<'_>,
     sums: *mut f32,
     output: *mut f32,
@@ -234,10 +207,13 @@ unsafe fn short<L: Masked, const V: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         match work.strips.shape {
-            (6, 1) => blocks::<L, V, 1, 6>(work, sums, output),
-            (3, 2) => blocks::<L, V, 2, 3>(work, sums, output),
-            (2, 3) => blocks::<L, V, 3, 2>(work, sums, output),
-            (1, 6) => blocks::<L, V, 6, 1>(work, sums, output),
+            (14, 1) => blocks::<L, V, 1, 14>(work, sums, output),
+            (12, 1) => blocks::<L, V, 1, 12>(work, sums, output),
+            (10, 1) => blocks::<L, V, 1, 10>(work, sums, output),
+            (8, 1) => blocks::<L, V, 1, 8>(work, sums, output),
+            (7, 2) => blocks::<L, V, 2, 7>(work, sums, output),
+            (4, 3) => blocks::<L, V, 3, 4>(work, sums, output),
+            (3, 4) => blocks::<L, V, 4, 3>(work, sums, output),
             other => unreachable!("no strips of {other:?}"),
         }
     }
@@ -375,10 +351,8 @@ impl<const S: usize> Tile<'_, S> {
                     for x in 0..W {
                         tile[strip][x][vector].store(rows[strip][vector][x].as_mut_ptr().cast());
                     }
-                    if L::LANES == WIDEST {
-                        for row in &mut rows[strip][vector][W..] {
-                            *row = [MaybeUninit::new(0.0); WIDEST];
-                        }
+                    for row in &mut rows[strip][vector][W..] {
+                        *row = [MaybeUninit::new(0.0); WIDEST];
                     }
                 }
             }
@@ -402,21 +376,6 @@ unsafe fn write<L: Masked>(
     rows: *const f32,
     output: *mut f32,
 ) {
-    let lanes = L::LANES.min(work.filters.end - first);
-    if L::LANES < WIDEST {
-        // Without AVX-512 masks cost more than the few elements of a short strip one by one.
-        for lane in 0..lanes {
-            let bias = work.bias.map_or(0.0, |bias| bias[first + lane]);
-            // SAFETY: `rows` has a row a position, and the caller vouches for `count` values a filter.
-            unsafe {
-                let to = output.add((first + lane) * work.filter_stride + strip.output);
-                for x in 0..strip.count {
-                    *to.add(x) = *rows.add(x * WIDEST + lane) + bias;
-                }
-            }
-        }
-        return;
-    }
     let mut columns = [[0.0f32; WIDEST]; WIDEST];
     // SAFETY: squares of the vector's side tile the first `LANES` columns of `rows`; only `count` values a filter are written,
     // for which the caller vouches.
@@ -425,7 +384,7 @@ unsafe fn write<L: Masked>(
             let to = columns.as_mut_ptr().cast::<f32>().add(from);
             L::transpose(rows.add(from * WIDEST), WIDEST, to, WIDEST);
         }
-        for lane in 0..lanes {
+        for lane in 0..L::LANES.min(work.filters.end - first) {
             let to = output.add((first + lane) * work.filter_stride + strip.output);
             let bias = L::splat(work.bias.map_or(0.0, |bias| bias[first + lane]));
             for from in (0..strip.count).step_by(L::LANES) {

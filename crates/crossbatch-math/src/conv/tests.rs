@@ -1,3 +1,4 @@
+use super::direct::Engine;
 use super::*;
 
 /// Every sum written out.
@@ -140,10 +141,14 @@ fn all_passes_agree_with_written_out_sums() {
         }
         for level in Level::supported() {
             let name = format!("direct {level:?} {shape:?}");
-            let found = direct::forward(level, &shape, &input, &weight, After::default());
-            assert_eq!(found, output, "{name}");
-            let found = direct::input_gradient(level, &shape, &gradient, &weight);
-            assert_eq!(found, input_grad, "{name}");
+            for engine in [Engine::Strips, Engine::Tiles] {
+                let name = format!("{engine:?} {name}");
+                let after = After::default();
+                let found = direct::forward_by(engine, level, &shape, &input, &weight, after);
+                assert_eq!(found, output, "{name}");
+                let found = direct::input_gradient_by(engine, level, &shape, &gradient, &weight);
+                assert_eq!(found, input_grad, "{name}");
+            }
             let found = direct::weight_gradient(level, &shape, &input, &gradient);
             assert_eq!(found, weight_grad, "{name}");
             let name = format!("{level:?} {shape:?}");
@@ -399,10 +404,14 @@ fn long_sums_and_rows_of_every_length_agree_with_written_out_sums() {
         });
         for level in Level::supported() {
             let name = format!("{level:?} {shape:?}");
-            let found = direct::forward(level, &shape, &input, &weight, After::default());
-            assert_eq!(found, output, "{name}");
-            let found = direct::input_gradient(level, &shape, &gradient, &weight);
-            assert_eq!(found, input_grad, "{name}");
+            for engine in [Engine::Strips, Engine::Tiles] {
+                let name = format!("{engine:?} {name}");
+                let after = After::default();
+                let found = direct::forward_by(engine, level, &shape, &input, &weight, after);
+                assert_eq!(found, output, "{name}");
+                let found = direct::input_gradient_by(engine, level, &shape, &gradient, &weight);
+                assert_eq!(found, input_grad, "{name}");
+            }
         }
     }
 }

@@ -6,65 +6,69 @@
 use super::scratch::{self, Use};
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
-use crate::lanes::{Lanes, Level, Portable, WIDEST, prefetch};
+use crate::lanes::{Lanes, Level, Masked, Portable, WIDEST};
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
-/// One vector of output positions.
-#[derive(Clone, Copy)]
-pub(super) struct Job {
-    /// Index of its first lane in the planes.
+/// Neighbouring outputs whose pixels are neighbours too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch {
+    /// Index of the first one's pixel in the planes.
     pub(super) planes: usize,
-    /// Index of its first lane in the output of filter 0.
+    /// Index of the first one in the output of filter 0.
     pub(super) output: usize,
-}
-
-/// Terms of a sum that are taken at a time: a tile's pixels for these share the nearest cache with the weights. 16 KB of
-/// pixels with AVX2, 24 KB with AVX-512.
-const fn depth(vectors: usize, lanes: usize) -> usize {
-    if vectors * lanes > 16 { 128 } else { 256 }
+    pub(super) len: usize,
 }
 
 /// Tiles that pass before the next weights.
 const RUN: usize = 8;
 
+/// Elements of a panel: the pixels of a tile for the terms that are taken at a time, a row a term. 16 KB with AVX2, 24 KB with
+/// AVX-512, so that they share the nearest cache with the weights that pass by.
+const PANEL: usize = 128 * 3 * WIDEST;
+
 /// A product of packed weights and laid out images.
+///
+/// Tiles take as many outputs as they hold, be they of several stretches. Their pixels are copied to a panel, which serves all
+/// filters; sums over many terms are taken in parts, and go on from what the output holds.
 pub(super) struct Product<'a> {
-    /// Laid out images, with at least a vector of readable elements behind the last position.
+    /// Laid out images.
     pub(super) planes: &'a [f32],
-    /// Where each term of the sum reads, relative to a job's position.
+    /// Where each term of the sum reads, relative to an output's pixel.
     pub(super) offsets: &'a [usize],
     /// Weights by block of [`Level::filters`] filters, then term, then filter.
     pub(super) weights: &'a [f32],
     /// The filters to compute, beginning at a block.
-    pub(super) filters: std::ops::Range<usize>,
-    /// The positions to compute. The last vector may overlap the one before it; all others lie apart.
-    pub(super) jobs: &'a [Job],
+    pub(super) filters: Range<usize>,
+    /// The outputs to compute.
+    pub(super) stretches: &'a [Stretch],
     /// Distance of a filter's output from its predecessor's.
     pub(super) filter_stride: usize,
 }
 
 impl Product<'_> {
-    /// Computes every job for every filter, and writes to `output`.
+    /// Computes every stretch for every filter, and writes to `output`.
     ///
     /// # Safety
     ///
-    /// `output` must be valid for every `job.output + filter * filter_stride` plus a vector,
-    /// and nothing else may access those elements meanwhile.
+    /// `output` must be valid for every stretch's outputs plus `filter * filter_stride`, and nothing else may access those
+    /// elements meanwhile.
     #[allow(unsafe_code)]
     pub(super) unsafe fn run(&self, level: Level, output: *mut f32) {
-        let farthest = self.offsets.iter().copied().max().unwrap_or(0);
-        let last = self.jobs.iter().map(|job| job.planes).max().unwrap_or(0);
         if !self.offsets.is_empty() {
+            let last = self.stretches.iter().map(|stretch| stretch.planes + stretch.len).max();
+            let reach = last.unwrap_or(0) + self.farthest();
             assert!(
-                last + farthest + level.lanes() <= self.planes.len(),
-                "planes hold {} elements, tile reads up to {}",
-                self.planes.len(),
-                last + farthest + level.lanes()
+                reach <= self.planes.len(),
+                "planes hold {} elements, tiles read {reach}",
+                self.planes.len()
             );
         }
-        let blocks = self.filters.end.div_ceil(level.filters());
-        assert!(self.weights.len() >= blocks * level.filters() * self.offsets.len());
+        assert!(self.filters.start.is_multiple_of(level.filters()));
+        let padded = self.filters.end.next_multiple_of(level.filters());
+        assert!(self.weights.len() >= padded * self.offsets.len());
         // Bodies with vectors are no closures, which would be compiled without the level's instructions.
-        scratch::with(Use::Panels, RUN * PANEL, |panels| {
+        scratch::with(Use::Panels, RUN * (PANEL + WIDEST), |panels| {
             let panels = panels.as_mut_ptr();
             // SAFETY: the level was detected; the reads were checked above; a run's panels have room; the writes are the
             // caller's promise.
@@ -78,6 +82,111 @@ impl Product<'_> {
                 }
             }
         });
+    }
+
+    fn farthest(&self) -> usize {
+        self.offsets.iter().copied().max().unwrap_or(0)
+    }
+
+    /// All outputs in tiles of `size`.
+    fn tiles(&self, size: usize) -> Vec<Tile> {
+        let mut tiles = Vec::new();
+        let mut tile = Tile::default();
+        for stretch in self.stretches {
+            let mut done = 0;
+            while done < stretch.len {
+                let len = (stretch.len - done).min(size - tile.len);
+                let (planes, output) = (stretch.planes + done, stretch.output + done);
+                tile.push(Stretch { planes, output, len });
+                done += len;
+                if tile.len == size {
+                    tiles.push(std::mem::take(&mut tile));
+                }
+            }
+        }
+        if tile.len > 0 {
+            tiles.push(tile);
+        }
+        tiles
+    }
+}
+
+/// Outputs that are computed together.
+#[derive(Default)]
+struct Tile {
+    len: usize,
+    /// Where the pixels lie: first element of the tile, first element of the planes, and how many.
+    pixels: Vec<(usize, usize, usize)>,
+    /// Where the outputs go, likewise.
+    outputs: Vec<(usize, usize, usize)>,
+}
+
+impl Tile {
+    fn push(&mut self, Stretch { planes, output, len }: Stretch) {
+        self.pixels.push((self.len, planes, len));
+        match self.outputs.last_mut() {
+            Some((_, first, before)) if *first + *before == output => *before += len,
+            _ => self.outputs.push((self.len, output, len)),
+        }
+        self.len += len;
+    }
+
+    /// Copies the pixels of some terms to a panel with rows of `V` vectors.
+    ///
+    /// # Safety
+    ///
+    /// As [`Lanes`]; all pixels must lie in the planes, and the panel have room for a vector behind its rows.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn pack<L: Masked, const V: usize>(
+        &self,
+        work: &Product<'_>,
+        offsets: &[usize],
+        farthest: usize,
+        panel: *mut f32,
+    ) {
+        let size = V * L::LANES;
+        // SAFETY: the caller's promise; where a whole vector might end behind the planes, only pixels of the tile are read.
+        unsafe {
+            let planes = work.planes.as_ptr();
+            if let [(_, first, len)] = self.pixels[..]
+                && len == size
+            {
+                for (term, offset) in offsets.iter().enumerate() {
+                    for vector in 0..V {
+                        L::load(planes.add(first + offset + vector * L::LANES))
+                            .store(panel.add(term * size + vector * L::LANES));
+                    }
+                }
+                return;
+            }
+            // What a vector writes too much is written again: by the next stretch, or the next term.
+            let mut parts = [(0, 0, 0); 3 * WIDEST];
+            let mut count = 0;
+            let mut whole = true;
+            for &(at, first, len) in &self.pixels {
+                for done in (0..len).step_by(L::LANES) {
+                    let mask = (1u64 << (len - done).min(L::LANES)) - 1;
+                    parts[count] = (at + done, first + done, mask as u32);
+                    count += 1;
+                    whole &= first + done + farthest + L::LANES <= work.planes.len();
+                }
+            }
+            let parts = &parts[..count];
+            for (term, offset) in offsets.iter().enumerate() {
+                let row = panel.add(term * size);
+                if self.len < size {
+                    for vector in 0..V {
+                        L::splat(0.0).store(row.add(vector * L::LANES));
+                    }
+                }
+                for &(at, first, mask) in parts {
+                    let from = planes.add(first + offset);
+                    let values = if whole { L::load(from) } else { L::load_masked(from, mask) };
+                    values.store(row.add(at));
+                }
+            }
+        }
     }
 }
 
@@ -97,52 +206,44 @@ unsafe fn product_avx2(work: &Product<'_>, panels: *mut f32, output: *mut f32) {
     unsafe { product::<Avx2, 2, 6>(work, panels, output) }
 }
 
-/// Walks the jobs, `V` vectors at a time and [`RUN`] of these tiles together, for some terms of the sums and each block of `F`
-/// filters. Vectors that are left over are computed one by one, all terms at once.
+/// Walks tiles of `V` vectors, [`RUN`] of them together, for some terms of the sums and each block of `F` filters.
 #[inline(always)]
 #[allow(unsafe_code)]
-unsafe fn product<L: Lanes, const V: usize, const F: usize>(
+unsafe fn product<L: Masked, const V: usize, const F: usize>(
     work: &Product<'_>,
     panels: *mut f32,
     output: *mut f32,
 ) {
     let terms = work.offsets.len();
-    let depth = depth(V, L::LANES);
-    assert!(depth * V * L::LANES <= PANEL);
-    debug_assert_eq!(work.filters.start % F, 0);
-    let runs = work.jobs.len().div_ceil(RUN * V);
-    for (at, run) in work.jobs.chunks(RUN * V).enumerate() {
-        // One vector alone may overlap a tile that is written before it.
-        let tiles = if V > 1 || at + 1 < runs { run.len() / V } else { run.len() - 1 };
+    let size = V * L::LANES;
+    let depth = (PANEL / size).min(256);
+    let farthest = work.farthest();
+    for run in work.tiles(size).chunks(RUN) {
         let mut start = 0;
         loop {
             let end = terms.min(start + depth);
-            for first in work.filters.clone().step_by(F) {
-                let filters = F.min(work.filters.end - first);
-                let weights = work.weights[first * terms..].as_ptr();
-                let all = Block { offsets: work.offsets, weights, filters, goes_on: false };
-                let some = Block {
-                    offsets: &work.offsets[start..end],
-                    weights: weights.wrapping_add(start * F),
-                    filters,
-                    goes_on: start > 0,
-                };
-                // SAFETY: `run` checked every read and made room for the panels; the writes are its caller's promise.
-                unsafe {
-                    let output = output.add(first * work.filter_stride);
-                    for (index, jobs) in run.chunks(V).enumerate() {
-                        let panel = panels.add(index * PANEL);
-                        if index < tiles && first == work.filters.start {
-                            // While a tile's first filters are computed, the next tile's pixels are on their way.
-                            let next = run.get((index + 1) * V).unwrap_or(&jobs[0]).planes;
-                            some.tile::<L, V, F, FIRST>(work, jobs, next, panel, output);
-                        } else if index < tiles {
-                            some.tile::<L, V, F, AGAIN>(work, jobs, 0, panel, output);
-                        } else if end == terms {
-                            // Last of all, because they may overlap what has just been finished.
-                            for job in jobs.chunks(1) {
-                                all.tile::<L, 1, F, DIRECT>(work, job, 0, panel, output);
-                            }
+            let offsets = &work.offsets[start..end];
+            // SAFETY: `run` checked every read and made room for the panels; the writes are its caller's promise.
+            unsafe {
+                for (index, tile) in run.iter().enumerate() {
+                    let panel = panels.add(index * (PANEL + WIDEST));
+                    tile.pack::<L, V>(work, offsets, farthest, panel);
+                }
+                for first in work.filters.clone().step_by(F) {
+                    let block = Block {
+                        terms: end - start,
+                        weights: work.weights[first * terms + start * F..].as_ptr(),
+                        filters: F.min(work.filters.end - first),
+                        goes_on: start > 0,
+                        output: output.add(first * work.filter_stride),
+                        stride: work.filter_stride,
+                    };
+                    for (index, tile) in run.iter().enumerate() {
+                        let panel = panels.add(index * (PANEL + WIDEST));
+                        if tile.len > L::LANES {
+                            block.multiply::<L, V, F>(tile, panel, size);
+                        } else {
+                            block.multiply::<L, 1, F>(tile, panel, size);
                         }
                     }
                 }
@@ -155,63 +256,37 @@ unsafe fn product<L: Lanes, const V: usize, const F: usize>(
     }
 }
 
-/// Elements of a panel: what a tile reads for the terms that are taken at a time, row by row without gaps.
-const PANEL: usize = 128 * 3 * WIDEST;
-
-/// Pixels are read where they lie.
-const DIRECT: u8 = 0;
-
-/// Pixels are read where they lie, and kept in the tile's panel.
-const FIRST: u8 = 1;
-
-/// Pixels are read from the panel.
-const AGAIN: u8 = 2;
-
 /// Some terms of the sums of some filters.
-struct Block<'a> {
-    offsets: &'a [usize],
+struct Block {
+    terms: usize,
     weights: *const f32,
     filters: usize,
     /// Whether the sums go on from what the output holds.
     goes_on: bool,
+    /// The output of the first filter.
+    output: *mut f32,
+    /// Distance of a filter's output from its predecessor's.
+    stride: usize,
 }
 
-impl Block<'_> {
-    /// `V` vectors of positions by `F` filters; the first time, as many pixels from `next` on are asked for.
+impl Block {
+    /// `V` vectors of outputs by `F` filters, from a panel whose rows are `size` apart.
     #[inline(always)]
     #[allow(unsafe_code)]
-    unsafe fn tile<L: Lanes, const V: usize, const F: usize, const TIME: u8>(
+    unsafe fn multiply<L: Lanes, const V: usize, const F: usize>(
         &self,
-        work: &Product<'_>,
-        jobs: &[Job],
-        next: usize,
-        mut panel: *mut f32,
-        output: *mut f32,
+        tile: &Tile,
+        mut panel: *const f32,
+        size: usize,
     ) {
         // SAFETY: the caller (`run` and the walk above) vouches for every access.
         unsafe {
-            let mut bases = [work.planes.as_ptr(); V];
-            for (base, job) in bases.iter_mut().zip(jobs) {
-                *base = work.planes.as_ptr().add(job.planes);
-            }
-            let next = work.planes.as_ptr().wrapping_add(next);
             let mut weights = self.weights;
             let mut sums = [[L::splat(0.0); V]; F];
-            for &offset in self.offsets {
+            for _ in 0..self.terms {
                 let mut values = [L::splat(0.0); V];
                 for vector in 0..V {
-                    let at = panel.wrapping_add(vector * L::LANES);
-                    values[vector] = if TIME == AGAIN {
-                        L::load(at)
-                    } else {
-                        L::load(bases[vector].add(offset))
-                    };
-                    if TIME == FIRST {
-                        values[vector].store(at);
-                    }
-                }
-                if TIME == FIRST {
-                    prefetch(next.wrapping_add(offset), V * L::LANES);
+                    values[vector] = L::load(panel.add(vector * L::LANES));
                 }
                 for filter in 0..F {
                     let weight = L::splat(*weights.add(filter));
@@ -221,21 +296,42 @@ impl Block<'_> {
                     }
                 }
                 weights = weights.add(F);
-                panel = panel.wrapping_add(V * L::LANES);
+                panel = panel.add(size);
             }
+            // Outputs that are not neighbours take a detour: the registers may be indexed by this one loop only.
+            let whole = match tile.outputs[..] {
+                [(_, first, len)] if len == V * L::LANES => Some(first),
+                _ => None,
+            };
+            let mut rows = [[MaybeUninit::<f32>::uninit(); 3 * WIDEST]; F];
+            let (to, stride) = match whole {
+                Some(first) => (self.output.add(first), self.stride),
+                None => (rows.as_mut_ptr().cast(), 3 * WIDEST),
+            };
+            let adds = self.goes_on && whole.is_some();
             let one = L::splat(1.0);
             for filter in 0..F {
                 if filter < self.filters {
-                    let output = output.add(filter * work.filter_stride);
-                    // All are read before any is written: the last job may overlap the one before it.
-                    if self.goes_on {
-                        for vector in 0..V {
-                            let before = L::load(output.add(jobs.get_unchecked(vector).output));
-                            sums[filter][vector] = sums[filter][vector].add_product(before, one);
-                        }
-                    }
                     for vector in 0..V {
-                        sums[filter][vector].store(output.add(jobs.get_unchecked(vector).output));
+                        let to = to.add(filter * stride + vector * L::LANES);
+                        let mut sum = sums[filter][vector];
+                        if adds {
+                            sum = sum.add_product(L::load(to), one);
+                        }
+                        sum.store(to);
+                    }
+                }
+            }
+            if whole.is_some() {
+                return;
+            }
+            for filter in 0..self.filters {
+                for &(at, first, len) in &tile.outputs {
+                    let from = rows.as_ptr().cast::<f32>().add(filter * 3 * WIDEST + at);
+                    let to = self.output.add(filter * self.stride + first);
+                    for index in 0..len {
+                        let before = if self.goes_on { *to.add(index) } else { 0.0 };
+                        to.add(index).write(*from.add(index) + before);
                     }
                 }
             }

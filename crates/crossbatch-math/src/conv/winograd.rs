@@ -15,7 +15,7 @@
 use super::after::After;
 use super::scratch::{self, Use};
 use super::shape::ConvShape;
-use super::tile::{Job, Product};
+use super::tile::{Product, Stretch};
 use crate::lanes::{Arithmetic, Level, Masked, WIDEST, for_lanes};
 use crate::product::{Operand, Shared, multiply_into};
 use rayon::prelude::*;
@@ -241,10 +241,7 @@ fn convolve(
             }
             let offsets: Vec<usize> = (0..channels).map(|channel| channel * plane).collect();
             let columns = count * task.images.len();
-            let jobs: Vec<Job> = (0..columns)
-                .step_by(level.lanes())
-                .map(|first| Job { planes: first, output: first })
-                .collect();
+            let stretches = [Stretch { planes: 0, output: 0, len: columns }];
             scratch::with(Use::Result, filters * plane, |sums| {
                 for index in 0..POINTS {
                     let product = Product {
@@ -252,10 +249,10 @@ fn convolve(
                         offsets: &offsets,
                         weights: &weights[index * point_weights..][..point_weights],
                         filters: 0..filters,
-                        jobs: &jobs,
+                        stretches: &stretches,
                         filter_stride: plane,
                     };
-                    // SAFETY: a point has room for all jobs' vectors, the sums for a plane a filter, and they
+                    // SAFETY: a point has room for all tiles, the sums for a plane a filter, and they
                     // are this task's own.
                     #[allow(unsafe_code)]
                     unsafe {

@@ -1,6 +1,6 @@
 //! Every so many pixels of a row.
 
-use crate::lanes::{Level, Masked, for_lanes};
+use crate::lanes::{Level, Masked, WIDEST, for_lanes};
 
 /// Copies `source[0]`, `source[step]`, `source[2 * step]`, … to all of `out`.
 pub(super) fn take(level: Level, source: &[f32], step: usize, out: &mut [f32]) {
@@ -21,19 +21,34 @@ pub(super) fn take(level: Level, source: &[f32], step: usize, out: &mut [f32]) {
 fn second<L: Masked>(source: &[f32], out: &mut [f32]) {
     assert!(out.is_empty() || 2 * (out.len() - 1) < source.len());
     let below = |count: usize| ((1u64 << count.min(L::LANES)) - 1) as u32;
-    for first in (0..out.len()).step_by(L::LANES) {
-        let left = out.len() - first;
-        let pixels = 2 * left - 1;
-        // SAFETY: masks end with the last pixel that is wanted, which lies inside as checked above, and with the last
-        // element of `out`; the level was detected.
+    let take = |first: usize| {
+        let from = &source[2 * first..];
+        let behind = from.len().saturating_sub(L::LANES);
+        // SAFETY: masks end with the last pixel of the source; the level was detected.
         unsafe {
-            let from = source.as_ptr().add(2 * first);
-            let near = L::load_masked(from, below(pixels));
-            let behind = from.wrapping_add(L::LANES);
-            let far = L::load_masked(behind, below(pixels.saturating_sub(L::LANES)));
-            let to = out.as_mut_ptr().add(first);
-            L::every_second(near, far, 0).store_masked(to, below(left));
+            let near = L::load_masked(from.as_ptr(), below(from.len()));
+            let far = L::load_masked(from.as_ptr().wrapping_add(L::LANES), below(behind));
+            L::every_second(near, far, 0)
         }
+    };
+    if out.len() < L::LANES {
+        if L::LANES < WIDEST {
+            // Without AVX-512 a masked store costs more than these few pixels one by one.
+            for (to, from) in out.iter_mut().zip(source.iter().step_by(2)) {
+                *to = *from;
+            }
+        } else if !out.is_empty() {
+            // SAFETY: the mask ends with the last element of `out`.
+            unsafe { take(0).store_masked(out.as_mut_ptr(), below(out.len())) };
+        }
+        return;
+    }
+    // The last vector ends with the row: what it shares with its predecessor is written twice.
+    let last = out.len() - L::LANES;
+    for first in (0..out.len()).step_by(L::LANES) {
+        let first = first.min(last);
+        // SAFETY: a whole vector from `first` on lies inside.
+        unsafe { take(first).store(out.as_mut_ptr().add(first)) };
     }
 }
 

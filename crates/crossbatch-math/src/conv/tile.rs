@@ -6,7 +6,7 @@
 use super::scratch::{self, Use};
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
-use crate::lanes::{Lanes, Level, Masked, Portable, WIDEST};
+use crate::lanes::{Lanes, Level, Masked, Portable, WIDEST, prefetch};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -22,6 +22,9 @@ pub(super) struct Stretch {
 
 /// Tiles that pass before the next weights.
 const RUN: usize = 8;
+
+/// Terms whose weights are asked for ahead.
+const AHEAD: usize = 16;
 
 /// Elements of a panel: the pixels of a tile for the terms that are taken at a time, a row a term. 16 KB with AVX2, 24 KB with
 /// AVX-512, so that they share the nearest cache with the weights that pass by.
@@ -288,6 +291,7 @@ impl Block {
                 for vector in 0..V {
                     values[vector] = L::load(panel.add(vector * L::LANES));
                 }
+                prefetch(weights.wrapping_add(AHEAD * F), 1);
                 for filter in 0..F {
                     let weight = L::splat(*weights.add(filter));
                     for vector in 0..V {

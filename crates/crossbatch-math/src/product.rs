@@ -257,6 +257,12 @@ impl Shared {
         }
     }
 
+    /// Where element `at` lies, with `len` elements from there on inside the slice.
+    pub(crate) fn pointer(self, at: usize, len: usize) -> *mut f32 {
+        assert!(at + len <= self.len);
+        self.first.wrapping_add(at)
+    }
+
     /// Copies `values` to `at`.
     pub(crate) fn write(self, at: usize, values: &[f32]) {
         assert!(at + values.len() <= self.len);

@@ -52,6 +52,46 @@ fn second<L: Masked>(source: &[f32], out: &mut [f32]) {
     }
 }
 
+/// Adds all of `source` to `out[0]`, `out[step]`, `out[2 * step]`, …
+pub(super) fn add(level: Level, source: &[f32], step: usize, out: &mut [f32]) {
+    assert!(source.is_empty() || (source.len() - 1) * step < out.len());
+    match step {
+        1 => {
+            for (to, from) in out.iter_mut().zip(source) {
+                *to += from;
+            }
+        }
+        2 => for_lanes!(level, add_second(source: &[f32], out: &mut [f32])),
+        _ => {
+            for (to, from) in out.iter_mut().step_by(step).zip(source) {
+                *to += from;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn add_second<L: Masked>(source: &[f32], out: &mut [f32]) {
+    let whole = (source.len() / L::LANES).min(out.len() / (2 * L::LANES));
+    for vector in 0..whole {
+        let first = vector * L::LANES;
+        // SAFETY: a whole vector of the source and two of `out` lie inside; the level was detected.
+        unsafe {
+            let values = L::load(source.as_ptr().add(first));
+            let (near, far) = values.interleave(L::splat(0.0));
+            let to = out.as_mut_ptr().add(2 * first);
+            near.add(L::load(to)).store(to);
+            let to = to.add(L::LANES);
+            far.add(L::load(to)).store(to);
+        }
+    }
+    let done = whole * L::LANES;
+    for (to, from) in out[2 * done..].iter_mut().step_by(2).zip(&source[done..]) {
+        *to += from;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +108,27 @@ mod tests {
                     let expected: Vec<f32> = (0..len).map(|at| (at * step) as f32).collect();
                     assert_eq!(out[..len], expected, "{level:?}, step {step}");
                     assert_eq!(out[len], -1.0, "{level:?}, step {step}: behind {len} pixels");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_step_adds_to_the_pixels_it_names() {
+        for level in Level::supported() {
+            for step in 1..4 {
+                for len in 0..34 {
+                    for behind in [0, 1, 40] {
+                        let needed = if len == 0 { 0 } else { (len - 1) * step + 1 };
+                        let source: Vec<f32> = (0..len).map(|value| 1.0 + value as f32).collect();
+                        let mut out = vec![0.5; needed + behind];
+                        add(level, &source, step, &mut out);
+                        for (at, value) in out.iter().enumerate() {
+                            let met = at % step == 0 && at / step < len;
+                            let expected = if met { 1.5 + (at / step) as f32 } else { 0.5 };
+                            assert_eq!(*value, expected, "{level:?}, {len} of step {step} at {at}");
+                        }
+                    }
                 }
             }
         }

@@ -15,6 +15,7 @@ use super::weights::Weights;
 use crate::lanes::Level;
 use crate::product::{Operand, Shared, multiply_into};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Columns of a patch matrix, about.
@@ -88,11 +89,8 @@ impl<'a> Patches<'a> {
         }
     }
 
-    /// Images of one patch matrix: one that needs no copy, or a good number of columns.
+    /// Images of one patch matrix.
     fn images(&self) -> usize {
-        if self.in_place() && self.area >= 2 * self.level.lanes() {
-            return 1;
-        }
         (COLUMNS / self.area).clamp(1, self.shape.batch.div_ceil(2).max(1))
     }
 
@@ -169,17 +167,9 @@ impl<'a> Patches<'a> {
                 for (y, line) in task.rows.clone().zip(&mut lines) {
                     let Some((row, inside)) = self.met(tap, y) else { continue };
                     let (first, step) = (self.column(tap, inside.start), self.shape.stride[1]);
-                    let pixels = &mut pixels[row * self.shape.input[1] + first..];
-                    let line = &line[inside];
-                    if step == 1 {
-                        for (to, from) in pixels.iter_mut().zip(line) {
-                            *to += from;
-                        }
-                    } else {
-                        for (to, from) in pixels.iter_mut().step_by(step).zip(line) {
-                            *to += from;
-                        }
-                    }
+                    let end = (row + 1) * self.shape.input[1];
+                    let pixels = &mut pixels[row * self.shape.input[1] + first..end];
+                    every::add(self.level, &line[inside], step, pixels);
                 }
             }
         }
@@ -208,30 +198,43 @@ impl<'a> Patches<'a> {
 
     /// Runs `body` with the patches of a task, a row a term.
     fn with_patches<R>(&self, task: &Task, input: &[f32], body: impl FnOnce(Matrix<'_>) -> R) -> R {
-        let columns = self.columns(task);
-        if self.in_place() && task.images.len() == 1 {
-            let skip = task.rows.start * self.output[1];
-            let from = task.images.start * self.shape.channels * self.area + skip;
-            return body(Matrix { values: &input[from..], stride: self.area, columns });
+        if self.in_place() {
+            return body(self.lying(task, self.shape.channels, input));
         }
+        let columns = self.columns(task);
         scratch::with(Use::Planes, self.terms * columns, |laid| {
             self.gather(task, 0..self.shape.channels, input, laid);
-            body(Matrix { values: laid, stride: columns, columns })
+            let len = task.rows.len() * self.output[1];
+            body(Matrix { values: laid, row: columns, images: task.images.len(), image: len, len })
         })
     }
 
-    /// Runs `body` with the output's gradient of a task, a row a filter.
+    /// What a task has of planes of the output's size, where they lie: a row a plane.
+    fn lying<'v>(&self, task: &Task, planes: usize, values: &'v [f32]) -> Matrix<'v> {
+        Matrix {
+            values: &values[self.at(task, planes)..],
+            row: self.area,
+            images: task.images.len(),
+            image: planes * self.area,
+            len: task.rows.len() * self.output[1],
+        }
+    }
+
+    /// The first pixel of a task among planes of the output's size.
+    fn at(&self, task: &Task, planes: usize) -> usize {
+        task.images.start * planes * self.area + task.rows.start * self.output[1]
+    }
+
+    /// Runs `body` with the output's gradient of a task, a row a filter and all images in one.
     fn with_gradient<R>(
         &self,
         task: &Task,
         gradient: &[f32],
-        body: impl FnOnce(Matrix<'_>) -> R,
+        body: impl FnOnce(Operand<'_>) -> R,
     ) -> R {
         let (filters, area, columns) = (self.shape.filters, self.area, self.columns(task));
         if task.images.len() == 1 {
-            let skip = task.rows.start * self.output[1];
-            let values = &gradient[task.images.start * filters * area + skip..];
-            return body(Matrix { values, stride: area, columns });
+            return body(Operand::new(&gradient[self.at(task, filters)..], area, 1));
         }
         scratch::with(Use::Result, filters * columns, |laid| {
             for (filter, row) in laid.chunks_exact_mut(columns).enumerate() {
@@ -239,19 +242,31 @@ impl<'a> Patches<'a> {
                     out.copy_from_slice(&gradient[(image * filters + filter) * area..][..area]);
                 }
             }
-            body(Matrix { values: laid, stride: columns, columns })
+            body(Operand::new(laid, columns, 1))
         })
     }
 }
 
-/// A matrix inside a slice that begins with its first element.
+/// A matrix inside a slice that begins with its first element; each row is made of pieces, one an image.
 #[derive(Clone, Copy)]
 struct Matrix<'a> {
     values: &'a [f32],
     /// Distance of a row from its predecessor.
-    stride: usize,
-    /// Elements of a row.
-    columns: usize,
+    row: usize,
+    images: usize,
+    /// Distance of an image's piece from its predecessor.
+    image: usize,
+    /// Elements of a piece.
+    len: usize,
+}
+
+/// Where a product goes: likewise.
+#[derive(Clone, Copy)]
+struct Place {
+    out: Shared,
+    at: usize,
+    row: usize,
+    image: usize,
 }
 
 /// The left side of a product: weights that are packed for the tiles.
@@ -268,23 +283,41 @@ impl Packed {
         Self { level, weights, results, terms }
     }
 
-    /// Writes the product with `matrix`, a row a term, to `out`: a row a result, `stride` apart, the first one at `at`. The
-    /// elements are this call's own.
-    fn multiply(&self, matrix: Matrix<'_>, out: Shared, at: usize, stride: usize) {
-        let offsets: Vec<usize> = (0..self.terms).map(|term| term * matrix.stride).collect();
+    /// The results in parts, so that as many tasks become enough for all threads; no sum depends on them.
+    fn parts(&self, tasks: usize) -> Vec<Range<usize>> {
+        let blocks = self.results.div_ceil(self.level.filters());
+        let wanted = (2 * rayon::current_num_threads()).div_ceil(tasks.max(1)).min(blocks.max(1));
+        let part = blocks.div_ceil(wanted).max(1) * self.level.filters();
+        (0..self.results)
+            .step_by(part)
+            .map(|first| first..(first + part).min(self.results))
+            .collect()
+    }
+
+    /// Writes the product of some results with `matrix`, a row a term, to `place`, a row a result. The elements are this
+    /// call's own.
+    fn multiply(&self, results: Range<usize>, matrix: Matrix<'_>, place: Place) {
+        let offsets: Vec<usize> = (0..self.terms).map(|term| term * matrix.row).collect();
+        let stretches: Vec<Stretch> = (0..matrix.images)
+            .map(|image| Stretch {
+                planes: image * matrix.image,
+                output: image * place.image,
+                len: matrix.len,
+            })
+            .collect();
         let product = Product {
             planes: matrix.values,
             offsets: &offsets,
             weights: &self.weights,
-            filters: 0..self.results,
-            stretches: &[Stretch { planes: 0, output: 0, len: matrix.columns }],
-            filter_stride: stride,
+            filters: results.clone(),
+            stretches: &stretches,
+            filter_stride: place.row,
         };
-        let to = out.uninit(at, (self.results - 1) * stride + matrix.columns);
-        // SAFETY: the rows lie inside what was just borrowed.
+        let reach = (matrix.images - 1) * place.image + (results.end - 1) * place.row + matrix.len;
+        // SAFETY: the rows lie inside what was checked, and these elements belong to this call alone.
         #[allow(unsafe_code)]
         unsafe {
-            product.run(self.level, to.as_mut_ptr().cast());
+            product.run(self.level, place.out.pointer(place.at, reach));
         }
     }
 }
@@ -293,7 +326,7 @@ impl Packed {
 #[allow(unsafe_code)]
 fn written(mut result: Vec<f32>, len: usize) -> Vec<f32> {
     assert!(result.capacity() >= len);
-    // SAFETY: the patch matrices of the tasks cover every position of every image, and each was written for every result.
+    // SAFETY: the tasks cover every image, and each wrote all planes of its own.
     unsafe { result.set_len(len) };
     result
 }
@@ -324,30 +357,23 @@ pub(super) fn forward(
     let packed = Packed::new(level, &weights, filters, terms);
     let mut result = Vec::with_capacity(shape.output_len());
     let shared = Shared::of_capacity(&mut result);
-    patches.tasks().into_par_iter().for_each(|task| {
-        patches.with_patches(&task, input, |matrix| {
-            let columns = matrix.columns;
-            if task.images.len() == 1 {
-                let at = task.images.start * filters * area + task.rows.start * patches.output[1];
-                packed.multiply(matrix, shared, at, area);
-                for filter in 0..filters {
-                    let at = at + filter * area;
-                    shared.change(at, columns, |values| finish(filter, at, values));
-                }
-                return;
-            }
-            scratch::with(Use::Result, filters * columns, |own| {
-                packed.multiply(matrix, Shared::new(own), 0, columns);
-                for (filter, row) in own.chunks_exact_mut(columns).enumerate() {
-                    for (image, values) in task.images.clone().zip(row.chunks_exact_mut(area)) {
-                        let at = (image * filters + filter) * area;
-                        finish(filter, at, values);
-                        shared.write(at, values);
-                    }
+    let tasks = patches.tasks();
+    let parts = packed.parts(tasks.len());
+    tasks.par_iter().flat_map(|task| parts.par_iter().map(move |part| (task, part))).for_each(
+        |(task, part)| {
+            let at = patches.at(task, filters);
+            patches.with_patches(task, input, |matrix| {
+                let place = Place { out: shared, at, row: area, image: filters * area };
+                packed.multiply(part.clone(), matrix, place);
+                for (image, filter) in
+                    (0..matrix.images).flat_map(|image| part.clone().map(move |at| (image, at)))
+                {
+                    let at = at + (image * filters + filter) * area;
+                    shared.change(at, matrix.len, |values| finish(filter, at, values));
                 }
             });
-        });
-    });
+        },
+    );
     written(result, shape.output_len())
 }
 
@@ -365,35 +391,37 @@ pub(super) fn input_gradient(
     let weights = Weights { values: weight, result: 1, source: terms };
     let packed = Packed::new(level, &weights, terms, filters);
     let tasks = patches.tasks();
-    if patches.in_place() && patches.images() == 1 {
-        let mut result = Vec::with_capacity(shape.input_len());
-        let shared = Shared::of_capacity(&mut result);
-        tasks.into_par_iter().for_each(|task| {
-            let at = task.images.start * terms * patches.area + task.rows.start * patches.output[1];
-            patches.with_gradient(&task, gradient, |matrix| {
-                packed.multiply(matrix, shared, at, patches.area);
-            });
-        });
+    let mut result = Vec::with_capacity(shape.input_len());
+    let shared = Shared::of_capacity(&mut result);
+    if patches.in_place() {
+        let parts = packed.parts(tasks.len());
+        tasks.par_iter().flat_map(|task| parts.par_iter().map(move |part| (task, part))).for_each(
+            |(task, part)| {
+                let (row, image) = (patches.area, terms * patches.area);
+                let place = Place { out: shared, at: patches.at(task, terms), row, image };
+                packed.multiply(part.clone(), patches.lying(task, filters, gradient), place);
+            },
+        );
         return written(result, shape.input_len());
     }
     // Bands of an image meet the same pixels: one task adds them up in order.
-    let images = patches.images();
-    let mut result = vec![0.0; shape.input_len()];
-    result
-        .par_chunks_mut(images * shape.channels * patches.input_area)
-        .zip(tasks.par_chunks(patches.output[0].div_ceil(patches.rows())))
-        .for_each(|(result, bands)| {
-            for task in bands {
-                let columns = patches.columns(task);
-                scratch::with(Use::Planes, terms * columns, |laid| {
-                    patches.with_gradient(task, gradient, |matrix| {
-                        packed.multiply(matrix, Shared::new(laid), 0, columns);
-                    });
-                    patches.scatter(task, laid, result);
-                });
-            }
-        });
-    result
+    tasks.par_chunks(patches.output[0].div_ceil(patches.rows())).for_each(|bands| {
+        let images = bands[0].images.clone();
+        let image_len = shape.channels * patches.input_area;
+        let (at, len) = (images.start * image_len, images.len() * image_len);
+        shared.uninit(at, len).fill(MaybeUninit::new(0.0));
+        for task in bands {
+            let columns = patches.columns(task);
+            scratch::with(Use::Planes, terms * columns, |laid| {
+                let matrix = patches.lying(task, filters, gradient);
+                let place =
+                    Place { out: Shared::new(laid), at: 0, row: columns, image: matrix.len };
+                packed.multiply(0..terms, matrix, place);
+                shared.change(at, len, |result| patches.scatter(task, laid, result));
+            });
+        }
+    });
+    written(result, shape.input_len())
 }
 
 pub(super) fn weight_gradient(
@@ -425,8 +453,7 @@ pub(super) fn weight_gradient(
         let tasks = tasks.chunks(share).nth(partial).unwrap_or_default();
         for task in tasks {
             let columns = patches.columns(task);
-            patches.with_gradient(task, gradient, |matrix| {
-                let gradient = Operand::new(matrix.values, matrix.stride, 1);
+            patches.with_gradient(task, gradient, |gradient| {
                 let size = [filters, own, columns];
                 let product = |matrix: Operand<'_>| {
                     multiply_into(size, shared, at, [terms, 1], true, gradient, matrix);

@@ -1,7 +1,7 @@
-//! Images a second: `loader FOLDER decode|train THREADS SECONDS`, for `benches/loader`.
+//! Images a second: `loader FOLDER decode|train|scaled THREADS SECONDS`, for `benches/loader`.
 //!
 //! `decode` decodes files one after the other on this thread; `train` makes batches of 64 as training does:
-//! decode, random crop to 224, flip, normalise.
+//! decode, random crop to 224, flip, normalise; `scaled` does so with scaled decoding (feature `turbojpeg`).
 
 use std::time::Instant;
 
@@ -16,13 +16,14 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [folder, mode, threads, seconds] = &arguments[..] else {
-        return Err("usage: loader FOLDER decode|train THREADS SECONDS".into());
+        return Err("usage: loader FOLDER decode|train|scaled THREADS SECONDS".into());
     };
     let seconds: f64 = seconds.parse()?;
     let rate = match &mode[..] {
         "decode" => decode(folder.as_ref(), seconds)?,
-        "train" => train(folder.as_ref(), threads.parse()?, seconds)?,
-        other => return Err(format!("no mode `{other}`: decode or train").into()),
+        "train" => train(folder.as_ref(), threads.parse()?, seconds, false)?,
+        "scaled" => train(folder.as_ref(), threads.parse()?, seconds, true)?,
+        other => return Err(format!("no mode `{other}`: decode, train or scaled").into()),
     };
     println!("crossbatch {mode} {threads} {rate:.1}");
     Ok(())
@@ -45,14 +46,21 @@ fn decode(folder: &std::path::Path, seconds: f64) -> Result<f64, Failure> {
     Ok(f64::from(done) / started.elapsed().as_secs_f64())
 }
 
-fn train(folder: &std::path::Path, workers: usize, seconds: f64) -> Result<f64, Failure> {
+fn train(
+    folder: &std::path::Path,
+    workers: usize,
+    seconds: f64,
+    scaled_decoding: bool,
+) -> Result<f64, Failure> {
     let dataset = open(&DataConfig { path: Some(folder.to_owned()), ..DataConfig::default() })?;
     let all: Vec<usize> = (0..dataset.samples.len()).collect();
     let spec = ImageSpec { normalise: Normalise::IMAGENET, ..ImageSpec::new(224, 3, false) };
     let images = Images::unread(&dataset, &all, spec)?;
     let crop = Some(RandomCrop { scale: [0.08, 1.0], ratio: [0.75, 4.0 / 3.0] });
     let augment = Augment { crop, flip: 0.5, ..Augment::default() };
-    let config = LoaderConfig { augment, workers, ahead: workers + 1, ..LoaderConfig::default() };
+    let ahead = workers + 1;
+    let config =
+        LoaderConfig { augment, workers, ahead, scaled_decoding, ..LoaderConfig::default() };
     let loader = Loader::new(&images, config)?;
     let plan: Vec<Vec<u32>> = (0..images.len() as u32)
         .cycle()

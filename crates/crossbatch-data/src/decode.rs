@@ -18,7 +18,7 @@ use crate::resize::fit_rgb;
 use crate::transform::{Drawn, Filter, Fit, Normalise, Resampler, apply};
 
 /// Longest side that is decoded, in pixels.
-const LONGEST_SIDE: u32 = 65_535;
+pub(crate) const LONGEST_SIDE: u32 = 65_535;
 /// Most bytes that a decoder may take besides the pixels it returns.
 const MOST_MEMORY: u64 = 1 << 30;
 
@@ -226,7 +226,7 @@ impl Raster {
     pub(crate) fn fitted(self, spec: &ImageSpec) -> Vec<u8> {
         let raster = self.for_network(spec.channels);
         let mut out = vec![0; spec.len()];
-        apply(&raster, spec, &Drawn::default(), &mut Resampler::new(), &mut out);
+        apply(&raster, 1, spec, &Drawn::default(), &mut Resampler::new(), &mut out);
         out
     }
 
@@ -275,7 +275,7 @@ fn picture(bytes: &[u8], options: DecodeOptions) -> Result<DynamicImage, String>
 
 /// Whether a JPEG file has an end-of-image marker after the beginning of its (first) scan. Those of thumbnails
 /// lie before it.
-fn jpeg_ends(bytes: &[u8]) -> bool {
+pub(crate) fn jpeg_ends(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let [0xFF, marker, rest @ ..] = bytes.get(at..).unwrap_or_default() {
         match (*marker, rest) {

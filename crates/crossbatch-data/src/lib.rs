@@ -50,6 +50,7 @@ mod loader;
 mod matlab;
 mod resize;
 mod sampler;
+mod scaled;
 mod seed;
 mod transform;
 

@@ -233,3 +233,120 @@ fn bad_settings_name_their_key() {
         assert!(Loader::new(&images, config).unwrap_err().to_string().contains(key));
     }
 }
+
+/// Without the feature, and beside caches, the setting is refused by its name.
+#[test]
+fn scaled_decoding_says_what_it_needs() {
+    let (root, dataset) = photos();
+    let images = images(&dataset);
+    let config = LoaderConfig { scaled_decoding: true, ..LoaderConfig::default() };
+    let reason = |config, disk: Option<&DiskCache>| match disk {
+        Some(disk) => Loader::with_disk_cache(&images, config, disk).map(|_| ()),
+        None => Loader::new(&images, config).map(|_| ()),
+    };
+    if cfg!(not(feature = "turbojpeg")) {
+        let error = reason(config, None).unwrap_err().to_string();
+        assert!(error.contains("images.scaled-decoding") && error.contains("turbojpeg"), "{error}");
+        return;
+    }
+    reason(config, None).unwrap();
+    let error = reason(LoaderConfig { cache_bytes: 1, ..config }, None).unwrap_err().to_string();
+    assert!(error.contains("images.cache-mib"), "{error}");
+    let disk = DiskCache { folder: root.path().to_path_buf(), bytes: 1 };
+    let error = reason(config, Some(&disk)).unwrap_err().to_string();
+    assert!(error.contains("images.disk-cache-mib"), "{error}");
+}
+
+#[cfg(feature = "turbojpeg")]
+mod scaled {
+    use super::*;
+
+    /// Photographs in all but content: smooth, with noise, colour and grey, one progressive file's worth of odd sizes.
+    fn large() -> (tempfile::TempDir, Dataset) {
+        let root = tempfile::tempdir().unwrap();
+        for class in 0..6_u8 {
+            for image in 0..4_u8 {
+                let (width, height) = (431 + u32::from(image) * 97, 389 + u32::from(class) * 41);
+                let wave = |x: u32, rate: f64| (127.0 + 100.0 * (f64::from(x) * rate).sin()) as u8;
+                let shade = |x: u32, y: u32| {
+                    let noise = (x * 7919 + y * 104_729) % 11;
+                    Rgb([wave(x, 0.03) ^ noise as u8, wave(y, 0.02), wave(x + y, 0.011)])
+                };
+                let picture = DynamicImage::from(RgbImage::from_fn(width, height, shade));
+                let picture =
+                    if image == 3 { DynamicImage::from(picture.to_luma8()) } else { picture };
+                let format = if image == 2 { ImageFormat::Png } else { ImageFormat::Jpeg };
+                let bytes = encode(&picture, format);
+                put(
+                    root.path(),
+                    &format!("c{class}/{image}.{}", ["jpg", "png"][usize::from(image == 2)]),
+                    &bytes,
+                );
+            }
+        }
+        let dataset = open(&at(root.path())).unwrap();
+        (root, dataset)
+    }
+
+    /// Mean absolute difference in levels of 0 to 255, of batches normalised from 0 to 1.
+    fn levels(a: &[HostBatch], b: &[HostBatch]) -> f64 {
+        let pairs = || a.iter().zip(b).flat_map(|(a, b)| a.pixels.iter().zip(&b.pixels));
+        let sum: f64 = pairs().map(|(a, b)| f64::from((a - b).abs())).sum();
+        255.0 * sum / pairs().count() as f64
+    }
+
+    #[test]
+    fn scaled_pictures_show_the_same_at_any_number_of_workers() {
+        let (_root, dataset) = large();
+        let every: Vec<usize> = (0..dataset.samples.len()).collect();
+        for (fit, crop, channels) in [
+            (Fit::Squash, true, 3),
+            (Fit::Squash, false, 1),
+            (Fit::CentreCrop { resize: 70 }, false, 3),
+        ] {
+            let spec = ImageSpec { fit, ..ImageSpec::new(64, channels, false) };
+            let images = load(&dataset, &every, spec, 0, &|_, _| {}).unwrap().0;
+            let crop = crop.then_some(RandomCrop { scale: [0.2, 1.0], ratio: [0.75, 4.0 / 3.0] });
+            let augment = Augment { crop, flip: 0.5, ..Augment::default() };
+            let whole = LoaderConfig { augment, seed: 5, ..LoaderConfig::default() };
+            let scaled = LoaderConfig { scaled_decoding: true, ..whole };
+            let (a, b) = (all(&images, whole, 0, 0), all(&images, scaled, 0, 0));
+            assert_ne!(a, b);
+            let difference = levels(&a, &b);
+            assert!(difference < 1.5, "{fit:?}, {channels} channels: {difference} levels");
+            assert_eq!(b, all(&images, LoaderConfig { workers: 5, ..scaled }, 0, 0));
+        }
+    }
+
+    /// Where no division leaves enough pixels, and in files that are no plain JPEG, nothing changes.
+    #[test]
+    fn what_cannot_be_scaled_is_decoded_as_ever() {
+        let (_root, dataset) = photos();
+        let images = images(&dataset);
+        let config = LoaderConfig { augment: everything(), seed: 3, ..LoaderConfig::default() };
+        let scaled = LoaderConfig { scaled_decoding: true, ..config };
+        // Crops of pictures of 20 to 40 pixels: no half has 16.
+        assert_eq!(all(&images, config, 0, 0), all(&images, scaled, 0, 0));
+    }
+
+    #[test]
+    fn a_spoilt_file_is_reported_as_without() {
+        let (root, dataset) = large();
+        let every: Vec<usize> = (0..dataset.samples.len()).collect();
+        let spec = ImageSpec::new(64, 3, false);
+        let images = load(&dataset, &every, spec, 0, &|_, _| {}).unwrap().0;
+        let path = root.path().join("c0/0.jpg");
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let errors = [false, true].map(|scaled_decoding| {
+            let config = LoaderConfig { scaled_decoding, ..LoaderConfig::default() };
+            let loader = Loader::new(&images, config).unwrap();
+            let named = |sample: &crossbatch_data::Sample| sample.name.ends_with("c0/0.jpg");
+            let position = dataset.samples.iter().position(named).unwrap() as u32;
+            let mut stream = loader.stream(0, vec![vec![position]], 0);
+            stream.next().unwrap().unwrap_err().to_string()
+        });
+        assert!(errors[0].contains("c0/0.jpg") && errors[0].contains("truncated"), "{}", errors[0]);
+        assert_eq!(errors[0], errors[1]);
+    }
+}

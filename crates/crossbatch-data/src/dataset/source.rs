@@ -53,6 +53,11 @@ impl ImageSource {
         Ok(raster.for_network(spec.channels))
     }
 
+    /// The encoded image, if it is used as it is.
+    pub(crate) fn encoded(&self) -> Option<Result<Vec<u8>, Error>> {
+        matches!(self, Self::File(_) | Self::Archived { .. }).then(|| self.bytes())
+    }
+
     /// `[side, side, 3]`, interleaved.
     pub(crate) fn decode_rgb(&self, name: &str, side: usize) -> Result<Vec<u8>, Error> {
         match self {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::decode::ImageSpec;
 use crate::error::Error;
 use crate::images::Images;
+use crate::scaled;
 use crate::transform::Augment;
 use work::{Scratch, Work};
 
@@ -50,6 +51,9 @@ pub struct LoaderConfig {
     /// Bytes of decoded pictures that are kept in memory at their full size; 0 keeps none. What is
     /// kept changes no pixel.
     pub cache_bytes: usize,
+    /// Whether JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where that is enough for what is drawn: faster, and
+    /// other pixels. Needs the feature `turbojpeg`, and no cache. Default false.
+    pub scaled_decoding: bool,
 }
 
 impl Default for LoaderConfig {
@@ -62,6 +66,7 @@ impl Default for LoaderConfig {
             views: 1,
             corrupt: Corrupt::Stop,
             cache_bytes: 0,
+            scaled_decoding: false,
         }
     }
 }
@@ -114,7 +119,22 @@ pub fn check_images(spec: &ImageSpec, config: &LoaderConfig) -> Result<(), Error
             return Err(Error::Setting { key, value: value.to_string(), expected });
         }
     }
+    if config.scaled_decoding && !scaled::AVAILABLE {
+        return Err(no_scaled_decoding(
+            "false in a program that is built without the feature `turbojpeg`",
+        ));
+    }
+    if config.scaled_decoding && config.cache_bytes > 0 {
+        return Err(no_scaled_decoding(
+            "false beside a cache (`images.cache-mib`), which keeps whole pictures",
+        ));
+    }
     Ok(())
+}
+
+fn no_scaled_decoding(expected: &str) -> Error {
+    let (key, value, expected) = ("images.scaled-decoding", "true".to_owned(), expected.to_owned());
+    Error::Setting { key, value, expected }
 }
 
 /// Makes batches of some images.
@@ -153,6 +173,11 @@ impl Loader {
         disk: Option<&DiskCache>,
     ) -> Result<Self, Error> {
         check_images(&images.spec(), &config)?;
+        if config.scaled_decoding && disk.is_some_and(|disk| disk.bytes > 0) {
+            return Err(no_scaled_decoding(
+                "false beside a cache (`images.disk-cache-mib`), which keeps whole pictures",
+            ));
+        }
         Ok(Self { work: Arc::new(Work::new(images, config, disk)?), config })
     }
 

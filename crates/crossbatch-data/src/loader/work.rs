@@ -10,8 +10,9 @@ use crate::dataset::Sample;
 use crate::decode::{ImageSpec, Raster};
 use crate::error::Error;
 use crate::images::Images;
+use crate::scaled;
 use crate::seed::{generator, mix_seed};
-use crate::transform::{Resampler, apply};
+use crate::transform::{Drawn, Resampler, apply, divisor};
 
 /// Sets the loader's chance apart from the plan's.
 const AUGMENT: u64 = 0x6175_676d;
@@ -138,12 +139,20 @@ impl Work {
     ) -> Result<(), Error> {
         let name = &self.samples[position as usize].name;
         let draw = AssertUnwindSafe(|| {
-            let raster = self.raster(position as usize)?;
             let spec = &self.spec;
-            let mut rng = generator(chance);
-            let drawn = self.config.augment.draw(&mut rng, raster.width, raster.height, spec.size);
+            let draw = |width, height| {
+                self.config.augment.draw(&mut generator(chance), width, height, spec.size)
+            };
+            let (raster, divided, drawn) = match self.divided(position as usize, &draw)? {
+                Some((raster, divided, drawn)) => (Arc::new(raster), divided, drawn),
+                None => {
+                    let raster = self.raster(position as usize)?;
+                    let drawn = draw(raster.width, raster.height);
+                    (raster, 1, drawn)
+                }
+            };
             scratch.bytes.resize(spec.len(), 0);
-            apply(&raster, spec, &drawn, &mut scratch.resampler, &mut scratch.bytes);
+            apply(&raster, divided, spec, &drawn, &mut scratch.resampler, &mut scratch.bytes);
             let normalise = &spec.normalise;
             normalise.write(&self.tables, &scratch.bytes, drawn.erase, spec.size, out);
             Ok(())
@@ -153,6 +162,25 @@ impl Work {
             let reason = "a bug in this program (the loader panicked)".to_owned();
             Err(Error::Image { name: name.clone(), reason })
         })
+    }
+
+    /// The picture at a fraction of its size that is enough for what is drawn, and that fraction, where it is to be
+    /// decoded so and can be.
+    fn divided(
+        &self,
+        position: usize,
+        draw: &impl Fn(usize, usize) -> Drawn,
+    ) -> Result<Option<(Raster, usize, Drawn)>, Error> {
+        if !self.config.scaled_decoding {
+            return Ok(None);
+        }
+        let Some(bytes) = self.samples[position].source.encoded() else { return Ok(None) };
+        let mut drawn = Drawn::default();
+        let found = scaled::decode(&bytes?, self.spec.decode, |width, height| {
+            drawn = draw(width, height);
+            divisor(&self.spec, &drawn, width, height)
+        });
+        Ok(found.map(|(raster, by)| (raster.for_network(self.spec.channels), by, drawn)))
     }
 
     fn raster(&self, position: usize) -> Result<Arc<Raster>, Error> {

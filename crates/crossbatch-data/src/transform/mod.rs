@@ -17,6 +17,7 @@ pub(crate) use resample::Resampler;
 
 use crate::decode::{ImageSpec, Raster};
 use crate::error::Error;
+use crate::scaled;
 
 /// How a picture that is not square becomes one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -188,6 +189,16 @@ impl Augment {
     }
 }
 
+/// The most that the sides of a picture of `width` x `height` may be divided by before `drawn` is done to it, without any
+/// side becoming shorter than the result's.
+pub(crate) fn divisor(spec: &ImageSpec, drawn: &Drawn, width: usize, height: usize) -> usize {
+    match (drawn.crop, spec.fit) {
+        (Some(crop), _) => scaled::divisor([crop.width, crop.height], spec.size),
+        (None, Fit::Squash) => scaled::divisor([width, height], spec.size),
+        (None, Fit::CentreCrop { resize }) => scaled::divisor([width, height], resize),
+    }
+}
+
 /// Decodes the bytes of an image file and does what `drawn` says: `[channels, size, size]` u8, nothing
 /// normalised or erased. `name` is for the error only.
 ///
@@ -214,14 +225,16 @@ pub fn transform_bytes(
         return Err(Error::Image { name: name.to_owned(), reason });
     }
     let mut out = vec![0; spec.len()];
-    apply(&raster, spec, drawn, &mut Resampler::new(), &mut out);
+    apply(&raster, 1, spec, drawn, &mut Resampler::new(), &mut out);
     Ok(out)
 }
 
 /// Turns a picture into `[channels, size, size]` u8 as `spec` and `drawn` say; erasing is left to the
-/// normalisation. `out` has the spec's length.
+/// normalisation. `out` has the spec's length. Where the raster is a picture whose sides were divided, what is drawn is of
+/// the whole one.
 pub(crate) fn apply(
     raster: &Raster,
+    divided: usize,
     spec: &ImageSpec,
     drawn: &Drawn,
     resampler: &mut Resampler,
@@ -229,7 +242,13 @@ pub(crate) fn apply(
 ) {
     let size = spec.size;
     let region = match (drawn.crop, spec.fit) {
-        (Some(crop), _) => resample::Region::Cut(crop),
+        (Some(crop), _) if divided == 1 => resample::Region::Cut(crop),
+        (Some(crop), _) => {
+            let part = |length: usize| length as f64 / divided as f64;
+            let (left, top) = (part(crop.left), part(crop.top));
+            let (width, height) = (part(crop.width), part(crop.height));
+            resample::Region::Seen { left, top, width, height }
+        }
         (None, Fit::Squash) => resample::Region::Whole,
         (None, Fit::CentreCrop { resize }) => {
             geometry::centre_crop(raster.width, raster.height, resize, size)
@@ -289,14 +308,14 @@ mod tests {
         let crop = Some(Rectangle { left: 1, top: 0, width: 2, height: 1 });
         let mut out = vec![0];
         let drawn = Drawn { crop, ..Drawn::default() };
-        apply(&raster, &spec, &drawn, &mut Resampler::new(), &mut out);
+        apply(&raster, 1, &spec, &drawn, &mut Resampler::new(), &mut out);
         assert_eq!(out, [1]);
 
         let raster = Raster { width: 2, height: 2, channels: 1, pixels: vec![1, 2, 3, 4] };
         let spec = ImageSpec::new(2, 1, false);
         let drawn = Drawn { flip: true, ..Drawn::default() };
         let mut out = vec![0; 4];
-        apply(&raster, &spec, &drawn, &mut Resampler::new(), &mut out);
+        apply(&raster, 1, &spec, &drawn, &mut Resampler::new(), &mut out);
         assert_eq!(out, [2, 1, 4, 3]);
     }
 

@@ -64,6 +64,10 @@ pub struct ImagesRecipe {
     pub workers: usize,
     /// Batches that are read ahead. Default 4.
     pub ahead: usize,
+    /// Whether training pictures in JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where the crop still has as many
+    /// pixels as it is resized to: faster, and a little different. Needs a program with the feature `turbojpeg`, and no
+    /// cache. Default false.
+    pub scaled_decoding: bool,
     /// Decoded training pictures are kept at their full size in memory, up to this many MiB, where they are augmented.
     /// Default 0.
     pub cache_mib: usize,
@@ -121,6 +125,7 @@ impl Default for ImagesRecipe {
             corrupt: Corrupt::Stop,
             workers: 0,
             ahead: 4,
+            scaled_decoding: false,
             cache_mib: 0,
             disk_cache_mib: 0,
             cache_dir: None,
@@ -190,6 +195,7 @@ impl ImagesRecipe {
             views: 1,
             corrupt: self.corrupt,
             cache_bytes: self.cache_mib.saturating_mul(1 << 20),
+            scaled_decoding: self.scaled_decoding,
         }
     }
 

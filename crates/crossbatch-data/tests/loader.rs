@@ -336,8 +336,8 @@ mod scaled {
         let spec = ImageSpec::new(64, 3, false);
         let images = load(&dataset, &every, spec, 0, &|_, _| {}).unwrap().0;
         let path = root.path().join("c0/0.jpg");
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let bytes = fs_err::read(&path).unwrap();
+        fs_err::write(&path, &bytes[..bytes.len() / 2]).unwrap();
         let errors = [false, true].map(|scaled_decoding| {
             let config = LoaderConfig { scaled_decoding, ..LoaderConfig::default() };
             let loader = Loader::new(&images, config).unwrap();

@@ -120,9 +120,7 @@ pub fn check_images(spec: &ImageSpec, config: &LoaderConfig) -> Result<(), Error
         }
     }
     if config.scaled_decoding && !scaled::AVAILABLE {
-        return Err(no_scaled_decoding(
-            "false in a program that is built without the feature `turbojpeg`",
-        ));
+        return Err(no_scaled_decoding("false, or a program built with `--features turbojpeg`"));
     }
     if config.scaled_decoding && config.cache_bytes > 0 {
         return Err(no_scaled_decoding(

@@ -8,6 +8,7 @@ use super::strip::{self, StripProduct, Strips};
 use super::tile::{GradientTile, GradientWork, Product, Stretch};
 use super::weights::{Weights, transpose};
 use crate::lanes::Level;
+use crate::product::Shared;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -265,24 +266,6 @@ struct Place {
     step: [usize; 2],
 }
 
-/// A pointer that tasks share; each writes elements of its own.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-
-// SAFETY: `multiply` gives every task its own images and filters.
-#[allow(unsafe_code)]
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-#[allow(unsafe_code)]
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// The pointer (a method, so that closures capture the whole wrapper).
-    fn get(self) -> *mut f32 {
-        self.0
-    }
-}
-
 /// Computes all images and results of one grid into the capacity of `result`.
 #[allow(unsafe_code, clippy::too_many_arguments)]
 fn multiply(
@@ -323,7 +306,7 @@ fn multiply(
     let split = filter_blocks.div_ceil(splits) * engine.block(level);
     let tasks = chunks * splits;
 
-    let output = Shared(result.as_mut_ptr());
+    let output = Shared::of_capacity(result);
     (0..tasks).into_par_iter().for_each(|task| {
         let first = task / splits * images;
         let images = images.min(place.batch - first);
@@ -355,19 +338,14 @@ fn multiply(
                 filters: filters.clone(),
             };
             if dense {
-                // SAFETY: the result has room for all images, and this task alone writes these
-                // images' `filters`.
-                unsafe {
-                    let output = output.get().add(first * image_len + place.results.start * area);
-                    product.multiply(engine, level, output);
-                }
+                let at = first * image_len + place.results.start * area;
+                let reach = (images - 1) * image_len + filters.end * area;
+                // SAFETY: the result has room, and this task alone writes these images' `filters`.
+                unsafe { product.multiply(engine, level, output.pointer(at, reach)) };
                 for image in first..first + images {
                     let filter = place.results.start + filters.start;
                     let at = image * image_len + filter * area;
-                    // SAFETY: inside the result, written by `run`, and this task's alone.
-                    after.finish(at, unsafe {
-                        std::slice::from_raw_parts_mut(output.get().add(at), filters.len() * area)
-                    });
+                    output.change(at, filters.len() * area, |values| after.finish(at, values));
                 }
                 return;
             }
@@ -384,12 +362,11 @@ fn multiply(
                             let start = to
                                 + (place.first[0] + y * place.step[0]) * place.size[1]
                                 + place.first[1];
+                            let reach = (row.len() - 1) * place.step[1] + 1;
+                            let to = output.pointer(start, reach);
                             for (x, value) in row.iter().enumerate() {
-                                // SAFETY: the grid's pixels lie inside the image of `size`, which
-                                // is this task's alone.
-                                unsafe {
-                                    output.get().add(start + x * place.step[1]).write(*value)
-                                };
+                                // SAFETY: inside the row that was just checked, whose image is this task's alone.
+                                unsafe { to.add(x * place.step[1]).write(*value) };
                             }
                         }
                     }

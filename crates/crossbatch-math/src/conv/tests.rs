@@ -47,6 +47,35 @@ fn values(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 + seed * 104_729) % 11) as f32 - 5.0).collect()
 }
 
+/// Operands of a shape, and what its passes make of them, sum by sum.
+struct WrittenOut {
+    input: Vec<f32>,
+    weight: Vec<f32>,
+    gradient: Vec<f32>,
+    output: Vec<f32>,
+    input_grad: Vec<f32>,
+    weight_grad: Vec<f32>,
+}
+
+impl WrittenOut {
+    fn new(shape: &ConvShape) -> Self {
+        let mut all = Self {
+            input: values(shape.input_len(), 1),
+            weight: values(shape.weight_len(), 2),
+            gradient: values(shape.output_len(), 3),
+            output: vec![0.0; shape.output_len()],
+            input_grad: vec![0.0; shape.input_len()],
+            weight_grad: vec![0.0; shape.weight_len()],
+        };
+        naive(shape, |o, i, w| {
+            all.output[o] += all.input[i] * all.weight[w];
+            all.input_grad[i] += all.gradient[o] * all.weight[w];
+            all.weight_grad[w] += all.gradient[o] * all.input[i];
+        });
+        all
+    }
+}
+
 fn shapes() -> Vec<ConvShape> {
     let mut shapes = Vec::new();
     let sizes = [[1, 1], [2, 3], [3, 3], [7, 5], [14, 14], [9, 20], [17, 1], [28, 4]];
@@ -100,17 +129,8 @@ fn shapes() -> Vec<ConvShape> {
 #[test]
 fn all_passes_agree_with_written_out_sums() {
     for shape in shapes() {
-        let input = values(shape.input_len(), 1);
-        let weight = values(shape.weight_len(), 2);
-        let gradient = values(shape.output_len(), 3);
-        let mut output = vec![0.0; shape.output_len()];
-        let mut input_grad = vec![0.0; shape.input_len()];
-        let mut weight_grad = vec![0.0; shape.weight_len()];
-        naive(&shape, |o, i, w| {
-            output[o] += input[i] * weight[w];
-            input_grad[i] += gradient[o] * weight[w];
-            weight_grad[w] += gradient[o] * input[i];
-        });
+        let WrittenOut { input, weight, gradient, output, input_grad, weight_grad } =
+            WrittenOut::new(&shape);
         let mut bias_grad = vec![0.0; shape.filters];
         let output_area: usize = shape.output().iter().product();
         for (at, value) in gradient.iter().enumerate() {
@@ -356,15 +376,8 @@ fn products_of_long_sums_agree_with_written_out_sums() {
         };
         // Once the sums forward are long, once those back.
         for shape in [shape, ConvShape { channels: 13, filters: 270, ..shape }] {
-            let input = values(shape.input_len(), 1);
-            let weight = values(shape.weight_len(), 2);
-            let gradient = values(shape.output_len(), 3);
-            let mut output = vec![0.0; shape.output_len()];
-            let mut input_grad = vec![0.0; shape.input_len()];
-            naive(&shape, |o, i, w| {
-                output[o] += input[i] * weight[w];
-                input_grad[i] += gradient[o] * weight[w];
-            });
+            let WrittenOut { input, weight, gradient, output, input_grad, .. } =
+                WrittenOut::new(&shape);
             for level in Level::supported() {
                 let name = format!("{level:?} {shape:?}");
                 let found = patches::forward(level, &shape, &input, &weight, After::default());
@@ -393,15 +406,8 @@ fn long_sums_and_rows_of_every_length_agree_with_written_out_sums() {
             dilation: [1, 1],
             groups: 1,
         };
-        let input = values(shape.input_len(), 1);
-        let weight = values(shape.weight_len(), 2);
-        let gradient = values(shape.output_len(), 3);
-        let mut output = vec![0.0; shape.output_len()];
-        let mut input_grad = vec![0.0; shape.input_len()];
-        naive(&shape, |o, i, w| {
-            output[o] += input[i] * weight[w];
-            input_grad[i] += gradient[o] * weight[w];
-        });
+        let WrittenOut { input, weight, gradient, output, input_grad, .. } =
+            WrittenOut::new(&shape);
         for level in Level::supported() {
             let name = format!("{level:?} {shape:?}");
             for engine in [Engine::Strips, Engine::Tiles] {

@@ -506,3 +506,75 @@ unsafe fn gradient<L: Lanes, const T: usize, const V: usize>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::weights::Weights;
+    use super::*;
+
+    /// Small whole numbers, so that every sum is exact.
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|at| ((at * 7919 + seed * 104_729) % 11) as f32 - 5.0).collect()
+    }
+
+    /// Tiles of `V` by `F`, that of AVX-512 among them, on any machine: whole ones, parts of one, and stretches that a tile
+    /// cuts, in planes that end with the last pixel.
+    fn tiles_are_sums<const V: usize, const F: usize>() {
+        for terms in [0, 1, 3, 300] {
+            for lengths in [&[1][..], &[8], &[9, 30], &[24, 24], &[5, 1, 1, 40, 7], &[47; 9]] {
+                let filters = 2 * F + 1;
+                let len: usize = lengths.iter().sum();
+                let offsets: Vec<usize> = (0..terms).map(|term| term * (len + 3)).collect();
+                let planes = numbers(offsets.last().map_or(0, |last| last + len), 1);
+                let values = numbers(filters * terms, 2);
+                let weights = Weights { values: &values, result: terms, source: 1 };
+                let weights = weights.pack(Level::Portable, F, filters, terms, &[0]);
+                let mut stretches = Vec::new();
+                let mut first = 0;
+                for (index, len) in lengths.iter().enumerate() {
+                    // Some outputs lie apart, some go on where the last one ended.
+                    let output = first + 2 * (index / 2);
+                    stretches.push(Stretch { planes: first, output, len: *len });
+                    first += len;
+                }
+                let filter_stride = len + 2 * lengths.len();
+                let work = Product {
+                    planes: &planes,
+                    offsets: &offsets,
+                    weights: &weights,
+                    filters: 0..filters,
+                    stretches: &stretches,
+                    filter_stride,
+                };
+                let mut panels = vec![f32::NAN; RUN * (PANEL + WIDEST)];
+                let mut found = vec![-1.0; filters * filter_stride];
+                // SAFETY: plain Rust, with panels of the size that `run` makes and outputs for every stretch.
+                #[allow(unsafe_code)]
+                unsafe {
+                    product::<Portable, V, F>(&work, panels.as_mut_ptr(), found.as_mut_ptr());
+                }
+                let mut expected = vec![-1.0; found.len()];
+                for filter in 0..filters {
+                    for stretch in &stretches {
+                        for at in 0..stretch.len {
+                            expected[filter * filter_stride + stretch.output + at] = (0..terms)
+                                .map(|term| {
+                                    planes[stretch.planes + at + offsets[term]]
+                                        * values[filter * terms + term]
+                                })
+                                .sum();
+                        }
+                    }
+                }
+                assert_eq!(found, expected, "{V} x {F}, {terms} terms, {lengths:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_of_every_level_are_sums_written_out() {
+        tiles_are_sums::<1, 4>();
+        tiles_are_sums::<2, 6>();
+        tiles_are_sums::<3, 8>();
+    }
+}

@@ -261,7 +261,7 @@ fn scaled_decoding_says_what_it_needs() {
 mod scaled {
     use super::*;
 
-    /// Photographs in all but content: smooth, with noise, colour and grey, one progressive file's worth of odd sizes.
+    /// Photographs in all but content: smooth, with noise, colour and grey, of odd sizes.
     fn large() -> (tempfile::TempDir, Dataset) {
         let root = tempfile::tempdir().unwrap();
         for class in 0..6_u8 {
@@ -299,10 +299,11 @@ mod scaled {
     fn scaled_pictures_show_the_same_at_any_number_of_workers() {
         let (_root, dataset) = large();
         let every: Vec<usize> = (0..dataset.samples.len()).collect();
-        for (fit, crop, channels) in [
-            (Fit::Squash, true, 3),
-            (Fit::Squash, false, 1),
-            (Fit::CentreCrop { resize: 70 }, false, 3),
+        // Levels: 0.25, 0.95 and 1.18 when this was written; a crop that is one decoded pixel off differs by 1.97.
+        for (fit, crop, channels, most) in [
+            (Fit::Squash, true, 3, 0.5),
+            (Fit::Squash, false, 1, 1.2),
+            (Fit::CentreCrop { resize: 70 }, false, 3, 1.4),
         ] {
             let spec = ImageSpec { fit, ..ImageSpec::new(64, channels, false) };
             let images = load(&dataset, &every, spec, 0, &|_, _| {}).unwrap().0;
@@ -313,7 +314,7 @@ mod scaled {
             let (a, b) = (all(&images, whole, 0, 0), all(&images, scaled, 0, 0));
             assert_ne!(a, b);
             let difference = levels(&a, &b);
-            assert!(difference < 1.5, "{fit:?}, {channels} channels: {difference} levels");
+            assert!(difference < most, "{fit:?}, {channels} channels: {difference} levels");
             assert_eq!(b, all(&images, LoaderConfig { workers: 5, ..scaled }, 0, 0));
         }
     }
